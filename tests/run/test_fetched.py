@@ -42,7 +42,6 @@ class Near:
             code="c",
             boot_id=None,
             nice=0,
-            most_files=9,
             runs_kept=self.keeper.runs(),
             kept_in=str(folder),
         )

@@ -28,7 +28,6 @@ class MachineFacts:
     code: str  # a digest of this project's code
     boot_id: str | None  # equal ones are one machine; None: unknown
     nice: int
-    most_files: int  # that a process may have open
     runs_kept: tuple[str, ...] = ()  # runs of which it has rows that nobody has fetched
     kept_in: str | None = None  # the folder of these; None: it has none
 

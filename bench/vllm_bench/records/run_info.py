@@ -191,9 +191,9 @@ WORKER: Shape = {
 }
 MACHINE: Shape = {
     "machine": name,
-    **dict.fromkeys(("host", "boot_id", "python"), or_null(name)),
+    **dict.fromkeys(("host", "boot_id"), or_null(name)),
     **dict.fromkeys(("cores", "senders", "rows", "fetched"), or_null(tokens)),
-    **dict.fromkeys(("nice", "most_files"), or_null(whole)),  # -1: without a limit
+    "nice": or_null(whole),
     "lost": or_null(text),
     **dict.fromkeys(("offset_ms", "drift_ppm", "start_apart_ms"), or_null(number)),
     "offset_error_ms": or_null(at_least_0),

@@ -38,8 +38,6 @@ class Post:
             "cores": self.machine.facts.cores,
             "nice": self.machine.facts.nice,
             "boot_id": self.machine.facts.boot_id,
-            "python": self.machine.facts.python,
-            "most_files": self.machine.facts.most_files,
             "senders": len(self.worker.senders),
             "server_here": self.server_is_here,
             "lateness_ms": self.lates.facts()["lateness_ms"],
