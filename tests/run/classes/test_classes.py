@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
 from vllm_bench.run.prepare import Job, _context_of
-from vllm_bench.vllm.server import Model
+from vllm_bench.vllm.models import Model
 
 from tests.plan.test_request import scenario
 from tests.scenario.test_answer_form import CITY, by
