@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.figures.attained import attainment
+from vllm_bench.figures.attained import Attainment, attainment, pooled
 from vllm_bench.figures.facts import Facts
-from vllm_bench.figures.objectives import (
-    Attainment,
-    Objective,
-    Outcome,
-    objectives_of,
-    pooled,
-)
+from vllm_bench.figures.objectives import Objective, Outcome, objectives_of
 from vllm_bench.figures.window import Window
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.stats.batches import batches_of
