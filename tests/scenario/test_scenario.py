@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
-from vllm_bench.scenario.load_keys import ClassKeys, Conversations, Prefix, Quality
+from vllm_bench.scenario.nested.groups import ClassKeys, Conversations, Prefix, Quality
 from vllm_bench.scenario.objectives import Slo, Tiers
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
