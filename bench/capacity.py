@@ -132,7 +132,8 @@ def _searched(args: argparse.Namespace, searching: Searching) -> int:
 
 def _say_known(results: Path, search_id: str) -> None:
     """Say what a search that broke off has found so far."""
-    from vllm_bench.search.kept import FOLDER, KeptError, read_search
+    from vllm_bench.records.beside.going_on import KeptError
+    from vllm_bench.search.kept import FOLDER, read_search
     from vllm_bench.search.words import answer_lines
 
     with suppress(KeptError):  # it was broken off before its first run had ended

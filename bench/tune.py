@@ -315,8 +315,8 @@ def _tuning(
     args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
 ) -> Tuning:
     """Return what was kept of the same experiments, with --resume; else nothing yet."""
-    from vllm_bench.experiments.state import new_id
     from vllm_bench.launch.left_behind import Process
+    from vllm_bench.records.beside.going_on import new_id
     from vllm_bench.tuning.course import asked_sha256
     from vllm_bench.tuning.trials import Tuning, earlier, end_left_behind
 
