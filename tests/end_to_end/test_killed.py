@@ -17,10 +17,11 @@ from vllm_bench.records.beside.token_file import load, recover
 from vllm_bench.records.run_info import RunInfo, read_run_info
 from vllm_bench.run.folder import mark_left_behind
 
-from tests.end_to_end.killing import NS, REPLIES, STREAMS, Fate, Pulse, Truth, kill, planned
+from tests.end_to_end.killing import REPLIES, STREAMS, Fate, Truth, kill, planned
 from tests.sim.simulated import Simulated
 from tests.support.frames import read_frame
 from tests.support.running import run_script
+from tools.hostile.processes import NS, Pulse
 
 pytestmark = pytest.mark.process
 

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
 
-from tests.end_to_end.killing import NS, Pulse
 from tests.machines.running import (
     HASTY,
     ONE,
@@ -33,6 +32,7 @@ from tests.machines.running import (
 )
 from tests.sim.simulated import Simulated
 from tests.support.frames import read_frame
+from tools.hostile.processes import NS, Pulse
 
 pytestmark = pytest.mark.process
 

@@ -72,15 +72,15 @@ class Session:
     screen: TextIO  # where the live view is drawn, or its lines
     plain: bool  # lines on a terminal too
     folder: Path
-    resume: bool  # leave out the runs that are complete in the folder
+    resume: bool = False  # leave out the runs that are complete in the folder
     wait_s: float  # how long to wait for a server
     give_up_s: float  # how long a server may turn every request away, before the run is ended
-    workers: int | None  # sending processes; None: as many as suit the load and the cores
+    workers: int | None = None  # sending processes; None: as many as suit the load and the cores
     fleet: Fleet | None = None  # machines that send; None: processes of this one do
-    tokens: bool  # write each token's stamp
-    server_metrics: bool
-    telemetry_command: str | None
-    dcgm_url: str | None
+    tokens: bool = True  # write each token's stamp
+    server_metrics: bool = True
+    telemetry_command: str | None = None
+    dcgm_url: str | None = None
     profile_s: float | None = None  # of each run, for which the server profiles itself
     traced: bool = False  # send a traceparent with each request
     each_alone: bool = False  # after a run of classes one of each class without the others
