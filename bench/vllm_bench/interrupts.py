@@ -4,8 +4,8 @@ Mostly a signal breaks off what the script is doing, as KeyboardInterrupt. While
 under way it is only counted: the run looks several times a second, and ends with every row. A
 signal that was ignored when the script began (nohup, a shell's background) stays ignored.
 
-In an import a signal is put off until it is over: libraries in C take KeyboardInterrupt for something
-else there, forget it, or die of it.
+In an import a signal is put off until it is over: libraries in C take KeyboardInterrupt for
+something else there, forget it, or die of it.
 """
 
 from __future__ import annotations

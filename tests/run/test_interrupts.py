@@ -55,9 +55,7 @@ def test_an_import_is_never_broken_off_and_the_signal_is_answered_after_it(
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        importlib.import_module(name)
-        assert asked() == 0
-        time.sleep(30)
+        importlib.import_module(name) and time.sleep(30)
     assert name in sys.modules
     assert asked() == 1
 
