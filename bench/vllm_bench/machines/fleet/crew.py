@@ -74,7 +74,8 @@ class MachineCrew:
 
     def due(self, part: Part) -> int:
         """Return how many requests of a part should have a row, by those that have begun."""
-        return sum(post.due[part.place] for post in self._posts)
+        place = part.place  # a machine that was lost may have told more rows since its last word
+        return sum(max(post.due[place], post.worker.rows[place]) for post in self._posts)
 
     def to_measure(self) -> list[int]:
         """Return, of each machine, how many requests by the clock it is to measure."""

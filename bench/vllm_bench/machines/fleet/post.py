@@ -42,7 +42,7 @@ class Post:
             "server_here": self.server_is_here,
             "lateness_ms": self.lates.facts()["lateness_ms"],
             "lost": self.machine.lost,
-            "rows": self.worker.rows,
+            "rows": self.worker.rows.total(),
             **self.timeline.facts(),
             "fetched": None if self.stays or self.machine.lost else self.fetched,
         }
