@@ -155,15 +155,18 @@ def test_a_server_with_fewer_requests_at_a_time_is_slower(ab: Ab) -> None:
         # Each user reads more slowly where more are served, so that way isn't better in all.
         assert ab.compare("few", "many")[1]["output_tokens_per_s"] == "faster"
     state = ab.state
-    assert sorted(state.whole) == list(range(1, 9))
-    assert [a.side for a in state.attempts] == list("abbaabba")
+    visits = len(state.whole)
+    assert visits == 8 or (visits > 8 and ab.invalid(done))  # more for what was thrown away
+    assert sorted(state.whole) == list(range(1, visits + 1))
+    sides = [a.side for a in state.attempts if a.status == "whole"]
+    assert sides == list("abba" * (visits // 4))
     assert state.server is None
     assert ab.nobody_listens()
     infos = ab.infos()
-    assert len(infos) == 8  # what was thrown away isn't among them
+    assert len(infos) == visits  # what was broken off isn't among them
     pairs = [(i.experiment["pair"], i.experiment["side"], i.plan["sha256"]) for i in infos]
-    assert len({plan for _, _, plan in pairs}) == 4
-    for pair in range(1, 5):
+    assert len({plan for _, _, plan in pairs}) == visits // 2
+    for pair in range(1, visits // 2 + 1):
         both = [(side, plan) for number, side, plan in pairs if number == pair]
         assert {side for side, _ in both} == {"many", "few"}
         assert len({plan for _, plan in both}) == 1
@@ -195,8 +198,9 @@ def test_a_slower_server_is_red_in_both_looks_which_have_seeds_of_their_own(ab: 
     if done.returncode == 3:
         second, first = experiments(ab.results)
         assert (first.turn, second.turn, second.repeats) == (1, 2, first.id)
-        seeds = [a.seed for state in (first, second) for a in state.attempts]
-        assert len(set(seeds)) == 8
+        seeds = [{a.seed for a in state.attempts} for state in (first, second)]
+        assert not seeds[0] & seeds[1]
+        assert min(map(len, seeds)) >= 4
 
 
 def test_fewer_than_four_pairs_give_figures_and_no_word(ab: Ab) -> None:
