@@ -78,8 +78,9 @@ def machine_lines(series: Series) -> list[str]:
         return []
     return [
         *left_out(series),
-        "times in ms; clock: a machine's less the head's, ± what is known of it; start apart: from "
-        "the instant that was agreed",
+        "times in ms; p50, p95 and req/s: of the requests that figures are of; stamp error: at "
+        "p99, at most; clock: a machine's less the head's, ± what is known of it; start apart: "
+        "from the instant that was agreed",
     ]
 
 
