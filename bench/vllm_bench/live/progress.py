@@ -80,8 +80,8 @@ class Progress(Counts):
     @property
     def in_flight(self) -> int | None:
         """Planned requests that began and haven't ended; None: unknown."""
-        if self.begun is None:
-            return None
+        if self.begun is None or (self.lost and self.last_due_s is not None):
+            return None  # who was lost sends nothing of what comes due
         # A stream begins its next request some milliseconds before the end of its last is reported.
         found = max(0, self.begun() - self.ended)
         return found if self.most_in_flight is None else min(found, self.most_in_flight)
