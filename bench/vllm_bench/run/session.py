@@ -164,7 +164,7 @@ class Session:
         for plan in plans:
             if idle := self.fleet.idle(plan):
                 load = f"{plan.scenario.name}, {plan.words}"
-                self._say_once(f"{load}: fewer than machines: {', '.join(idle)} send nothing")
+                self._say_once(f"{load}: fewer than machines: nothing comes from {', '.join(idle)}")
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
