@@ -184,6 +184,7 @@ def test_how_workers_were_lost_is_said_once_of_each(crew: Crew, count: int) -> N
         crew.pipes[number][1].close()
         crew.run._take_all(crew.workers[number])
     assert len(crew.run._course.lost) == count
+    assert crew.run._progress.lost == crew.run._course.lost  # told while the run goes on
     assert all(what.count("died") == 1 for what in crew.run._course.lost)
     (note,) = [note for note in notes_of(crew) if "sending process" in note]
     assert note.count("died") == count

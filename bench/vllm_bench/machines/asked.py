@@ -128,7 +128,7 @@ def _engine(asked: Asked) -> Engine | None:
     for name in ("listen", "key_file", "keep_rows_remote"):
         if getattr(asked, name) not in (None, False):
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag}: for several machines alone: --senders, --ray")
+            raise UsageError(f"{flag}: for several machines alone: --senders, --ray, --machines")
     return None
 
 
@@ -173,7 +173,7 @@ def _gathered(
             raise MachinesError(printable(door.misfit, 300))
         have = f"{len(whole)} of {some_machines(wanted)} came"
         if ended or now_s - begin_s > limit_s:
-            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over'}")
+            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over (--wait-s)'}")
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
             say(f"{have} so far (Ctrl-C ends the waiting)")

@@ -70,7 +70,7 @@ class MachineCrew:
 
     def begun(self) -> int:
         """Return how many requests of closed loops have begun, as far as they have told."""
-        return sum(post.begun for post in self._posts)
+        return sum(post.begun_by_now() for post in self._posts)
 
     def due(self, part: Part) -> int:
         """Return how many requests of a part should have a row, by those that have begun."""
@@ -137,7 +137,8 @@ class MachineCrew:
             for sender in worker.senders:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
-            post.begun, post.due = message.begun, dict(message.due)
+            post.begun, post.rows_then = message.begun, worker.rows.total()
+            post.due = dict(message.due)
             if correction := post.timeline.correction():
                 worker.tell(correction)
         elif isinstance(message, SenderLost):
