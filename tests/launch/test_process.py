@@ -247,6 +247,7 @@ from vllm_bench.launch.env import settings_of
 from vllm_bench.launch.process import ServerProcess
 from vllm_bench.script import run
 
+
 def main():
     values = {"PORT": sys.argv[2], "VLLM_API_KEY": "k3y-of-nobody"}
     server = ServerProcess(settings_of(Path("a.env"), values, os.environ), Path(sys.argv[3]),

@@ -29,7 +29,8 @@ from tests.support.far_end import (
     good_stream,
     sse_script,
 )
-from tests.support.running import info, rows, run_bench, sending_processes, start_bench
+from tests.support.running import info, rows, run_bench, start_bench
+from tools.hostile.processes import senders_of
 
 pytestmark = pytest.mark.process
 
@@ -212,7 +213,7 @@ def test_a_run_by_time_that_loses_a_sending_process_goes_on_and_is_not_whole(
     path = scenarios(num_requests=None, duration_s=2)
     process = start_bench(tmp_path, path, "--workers", "2")
     wait_until(lambda: len(completions(tiny_vllm)) > 6)
-    os.kill(sending_processes(process.pid)[0], signal.SIGKILL)
+    os.kill(senders_of(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=LIMIT_S)
     assert "died" in err
     run, found = info(tmp_path), rows(tmp_path)
@@ -430,7 +431,7 @@ def test_an_open_loop_that_loses_a_sending_process_ends_once_the_others_have_mea
     path = scenarios(concurrencies=[], request_rates=[20.0], arrival="constant", num_requests=30)
     process = start_bench(tmp_path, path, "--workers", "2")
     wait_until(lambda: len(completions(tiny_vllm)) > 4)
-    os.kill(sending_processes(process.pid)[0], signal.SIGKILL)
+    os.kill(senders_of(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=LIMIT_S)
     assert "died" in err
     run, found = info(tmp_path), rows(tmp_path)

@@ -119,19 +119,3 @@ def assert_ran(done: subprocess.CompletedProcess[str]) -> None:
     """
     assert ", 0 failed" in done.stderr, done.stderr
     assert done.returncode == (4 if "INVALID" in done.stdout else 0), done.stderr
-
-
-def sending_processes(parent: int) -> list[int]:
-    """Return the ids of a script's sending processes."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            told = dict(
-                line.split(":\t", 1) for line in status.read_text().splitlines() if "\t" in line
-            )
-            command_line = (status.parent / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue  # gone meanwhile
-        if told.get("PPid") == str(parent) and "spawn_main" in command_line:
-            found.append(int(told["Pid"]))
-    return found

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 from vllm_bench.vllm import server as control
 from vllm_bench.vllm.address import is_own_address
-from vllm_bench.vllm.server import ControlError, Model, Server, page_getter
+from vllm_bench.vllm.models import Model
+from vllm_bench.vllm.server import ControlError, Server, page_getter
 
 from tests.support.beside.ports import free_port
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm

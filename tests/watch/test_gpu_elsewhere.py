@@ -209,6 +209,7 @@ def test_another_machine_without_a_gpu_says_so(tmp_path: Path) -> None:
 
 PRINT_ROWS = """
 import time
+
 print({header!r})
 for i in range({count}):
     print(f"0.0,{{time.time() + {ahead_s}}},0,GPU-a" + "," * 10, flush=True)

@@ -74,6 +74,7 @@ class _Run:
         self._awake = AwakeClock()
         self._ending = Ending(plan, progress, self._tell)
         self._course = Course(plan, crew, progress, tally, self._ending, clock_now())
+        progress.lost = self._course.lost
 
     def get_ready(self) -> bool:
         """Wait for connections and for the warm-up; False: the user asked to stop.
@@ -156,8 +157,7 @@ class _Run:
         progress.phase = "fetching rows" if self._elsewhere else progress.phase
         for worker, ended in self._crew.rest(lambda: interrupts() > asked):
             for one in ended:
-                worker.rows += one.role == "measured"
-                self._tally.add(one, one.stamps)
+                self._add(worker, one)
             self._tally.write()
             self._watch.on_progress(progress)
         self._ending.pass_on(interrupts())
@@ -229,8 +229,7 @@ class _Run:
         elif isinstance(message, Exchange):
             self._ended(self._tally.end(message))
         elif isinstance(message, Judged):
-            worker.rows += message.role == "measured"
-            self._tally.add(message, message.stamps)
+            self._add(worker, message)
             self._ended(message)
         elif isinstance(message, Connected):
             worker.senders[0].connected = message.connected
@@ -245,6 +244,11 @@ class _Run:
             self._break(worker, message)
         else:
             self._crew.take(worker, message)
+
+    def _add(self, worker: Worker, one: Judged) -> None:
+        if one.role == "measured":
+            worker.rows[self._plan.part(one.record.request_index).place] += 1
+        self._tally.add(one, one.stamps)
 
     def _break(self, worker: Worker, message: Broke) -> None:
         what = f"{worker.name} broke off ({message.text}): what it had under way has no row"
