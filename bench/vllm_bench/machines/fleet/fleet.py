@@ -100,5 +100,5 @@ class Fleet:
         for machine in self.machines:
             if machine.lost is None and not machine.clock.answers:
                 gone = machine.clock.closed
-                machine.kill()
+                machine.stop()
                 machine.lose("died" if gone else "doesn't answer, and was killed")

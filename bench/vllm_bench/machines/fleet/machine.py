@@ -47,12 +47,6 @@ class Machine:
             cut(pipe)
         return self.lost
 
-    def kill(self) -> None:
-        """End what doesn't answer."""
-        for pipe in self.pipes.values():
-            cut(pipe)
-        self.stop()
-
     def let_go(self) -> None:
         """Say that the session is over."""
         if self.lost is None:

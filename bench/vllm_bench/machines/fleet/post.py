@@ -28,7 +28,7 @@ class Post:
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     server_is_here: bool | None = None  # None: it hasn't said
-    lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
+    lates: ReadTimes = field(default_factory=ReadTimes)
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine, once it is over."""
@@ -57,7 +57,7 @@ def post_of(machine: Machine, plan: Plan, run_id: str) -> Post:
         machine.pipes["results"],
         machine.inbox,
         [WorkerHealth(0, None, 0, machine=machine.name)],
-        machine.kill,
+        machine.stop,
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
         frozen=machine.clock.frozen,
