@@ -203,7 +203,7 @@ class _Run:
             silent = worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s
             if silent or worker.frozen():
                 worker.kill()
-                self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
+                self._lose(worker, f"said nothing for {patience_s:g} s")
 
     def _lose(self, worker: Worker, what: str) -> None:
         self._course.lost.append(f"{worker.name} {self._crew.lose(worker, what)}")

@@ -178,7 +178,6 @@ class MachineCrew:
             for post in left:
                 self._drain(post)
         for post in self._not_over():
-            post.machine.stop()
             post.machine.lose(f"didn't end within {limit_s:g} s")
 
     def _not_over(self) -> list[Post]:

@@ -1,9 +1,8 @@
-"""One machine, as the head has it: three connections, and the way to end it."""
+"""One machine, as the head has it: three connections."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 
@@ -20,7 +19,6 @@ class Machine:
     name: str
     facts: MachineFacts
     pipes: dict[Kind, Pipe]
-    stop: Callable[[], None]  # kills its foreman, where who started it can
     inbox: Inbox = field(init=False)
     clock: MachineClock = field(init=False)
     lost: str | None = None  # how it was

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import threading
 import time
-from collections.abc import Iterator
 
 from ...crew.worker import Crew, RunError
 from ...live.progress import Progress
@@ -29,27 +26,12 @@ class Portion:
         self._last: list[Finished | SenderLost] = []  # told at the end
         self._told_s = 0.0
         self._measured = False
-        self._alive = threading.Event()  # something else tells that this process is
-
-    @contextlib.contextmanager
-    def alive(self) -> Iterator[None]:
-        """Give signs of life while a large plan is read, and processes start."""
-        threading.Thread(target=self._beat, daemon=True).start()
-        try:
-            yield
-        finally:
-            self._alive.set()
-
-    def _beat(self) -> None:
-        while not self._alive.wait(TELL_S):
-            self._outbox.put(Alive())
 
     # ---- above ----
 
     def manned(self, crew: Crew) -> None:
-        """Note who sends here. From now on `look` gives the signs of life."""
+        """Note who sends here. From now on `look` gives signs of life, beside the pings."""
         self._crew = crew
-        self._alive.set()
 
     def ready(self) -> None:
         """Tell that everything here waits for the start."""
