@@ -54,12 +54,22 @@ if __name__ == "__main__":
 import argparse
 import shlex
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.flags import add_machines, machines_of, seconds
-from vllm_bench.script import RESULTS, ROOT, answering, each_run, parser_of, read_env, run, say
+from vllm_bench.script import (
+    RESULTS,
+    ROOT,
+    answering,
+    each_run,
+    notes_once,
+    parser_of,
+    read_env,
+    run,
+    say,
+)
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.compare.compare import How
@@ -91,11 +101,12 @@ def main() -> int:
 def _ab(args: argparse.Namespace) -> int:
     read_env()  # .env: what is set already wins
     from vllm_bench.compare.compare import How
+    from vllm_bench.compare.measures import margins_of
     from vllm_bench.machines.asked import Asked, check, fleet_asked
 
     machines = Asked(**machines_of(args))
     check(machines, say)
-    how = How(_margins(args.margin), same_hardware=not args.other_hardware)
+    how = How(margins_of(args.margin), same_hardware=not args.other_hardware)
     scenario = _scenario(args)
     servers = _servers(args, scenario)
     machines = machines.without_keys_of(scenario)
@@ -186,18 +197,12 @@ def _visits(text: str) -> int:
     return int(text)
 
 
-def _margins(given: Sequence[str]) -> dict[str, float]:
-    from vllm_bench.compare.measures import margins_of
-
-    return margins_of(given)
-
-
 # ---- what is asked ----
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
     """Return the one scenario that is meant. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import check_named, quick, with_assigned
+    from vllm_bench.scenario.by_flags import one_named, quick, with_assigned
     from vllm_bench.scenario.scenario import KNOWN_KEYS, load_scenarios
 
     given: dict[str, object] = quick({}) if args.quick else {}
@@ -206,12 +211,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
     given = with_assigned(given, args.set, KNOWN_KEYS)
     for key in given.keys() & {"label", "base_url"}:
         raise UsageError(f"--set {key}: the side's own: --label-a, the env file")
-    found = load_scenarios(args.scenarios, given)
-    if args.name is None and len(found) > 1:
-        raise UsageError(f"--name is missing: {args.scenarios} has {', '.join(found)}")
-    name = args.name or next(iter(found))
-    check_named("--name", name, found, args.scenarios)
-    return found[name]
+    return one_named(load_scenarios(args.scenarios, given), args.name, args.scenarios)
 
 
 def _servers(args: argparse.Namespace, scenario: Scenario) -> Mapping[Side, SideServer]:
@@ -237,7 +237,7 @@ def _means(
     from vllm_bench.experiments.turns import Means
     from vllm_bench.run.session import Session
 
-    say_once = _once()
+    say_once = notes_once(say)
 
     def session(**of_visit: Any) -> Session:
         return Session(
@@ -246,14 +246,8 @@ def _means(
             say=say_once,
             screen=sys.stderr,
             plain=args.plain,
-            resume=False,
             wait_s=args.wait_s,
             give_up_s=GIVE_UP_S,
-            workers=None,
-            tokens=True,
-            server_metrics=True,
-            telemetry_command=None,
-            dcgm_url=None,
             fleet=fleet,
         )
 
@@ -267,18 +261,6 @@ def _means(
         say=say,
         measured=_say_verdict,
     )
-
-
-def _once() -> Callable[[str], None]:
-    """Return what tells a note that is true of all runs once."""
-    told: set[str] = set()
-
-    def tell(line: str) -> None:
-        if not line.startswith("note: ") or line not in told:
-            say(line)
-        told.add(line)
-
-    return tell
 
 
 def _say_verdict(rows: Path) -> None:

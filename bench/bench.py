@@ -67,14 +67,16 @@ from urllib.parse import urlsplit
 from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.flags import (
     add_machines,
+    counts,
     machines_of,
     number,
     seconds,
+    several,
     some_seconds,
     whole,
     workers,
 )
-from vllm_bench.script import RESULTS, ROOT, counts, parser_of, run, say
+from vllm_bench.script import RESULTS, ROOT, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.machines.fleet.fleet import Fleet
@@ -106,10 +108,9 @@ def main() -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from vllm_bench.env_file import load_env_file
     from vllm_bench.machines.asked import Asked, check, fleet_asked, say_dry
 
-    load_env_file(ROOT / ".env", os.environ)  # what is set already wins
+    read_env()  # what is set already wins
     asked = Asked(**machines_of(args), workers=args.workers)
     check(asked, say)
     scenarios = _chosen(args)
@@ -207,21 +208,17 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--concurrency", type=counts, metavar="N,…", dest="concurrencies", help="streams held open")
     rates = "requests per second, whether or not earlier ones have ended"
-    add("--request-rate", type=_rates, metavar="R,…", dest="request_rates", help=rates)
+    add("--request-rate", type=several(number()), metavar="R,…", dest="request_rates", help=rates)
     add("--trace", metavar="F", help="recorded traffic: docs/LOAD.md")
-    add("--num-requests", type=whole, metavar="N", help="requests of each level")
-    add("--duration-s", type=number, metavar="S", help="seconds of each level")
-    add("--prefill-tokens", type=whole, metavar="N", help="tokens of a prompt")
-    add("--max-new-tokens", type=whole, metavar="N", help="most tokens of a reply")
+    add("--num-requests", type=whole(), metavar="N", help="requests of each level")
+    add("--duration-s", type=number(), metavar="S", help="seconds of each level")
+    add("--prefill-tokens", type=whole(), metavar="N", help="tokens of a prompt")
+    add("--max-new-tokens", type=whole(), metavar="N", help="most tokens of a reply")
     slo = "an objective: ttft_ms.p99=500, success_rate=0.999, requests_per_s.min=20; repeatable"
     add("--slo", action="append", metavar="M.pQ=MS", help=slo)
     any_key = "any other key of a scenario: seed=7, extra_body.top_p=0.9; repeatable"
     add("--set", action="append", metavar="KEY=VALUE", help=any_key)
     add("--quick", action="store_true", help="the smallest run that can be VALID")
-
-
-def _rates(text: str) -> list[float]:
-    return [number(part) for part in text.split(",")]
 
 
 def _command(text: str) -> str:

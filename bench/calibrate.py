@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import RESULTS, count, counts, parser_of, run, say
+from vllm_bench.flags import count, counts
+from vllm_bench.script import RESULTS, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.run_info import RunInfo

@@ -50,16 +50,19 @@ import gc
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vllm_bench.errors import BenchError, UsageError
+from vllm_bench.errors import BenchError
 from vllm_bench.flags import (
     add_machines,
+    counts,
     machines_of,
+    number,
     refuse_rows_remote,
     seconds,
+    several,
     whole,
     workers,
 )
-from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, run, say
+from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.capacity import Asked, Searching
@@ -72,6 +75,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 OF = ("rate", "concurrency", "sessions")
 MINUTES, WAIT_S, GIVE_UP_S = 30.0, 300.0, 60.0
+LOAD = number(0, 1_000_000, above=True)
 
 
 def main() -> int:
@@ -88,13 +92,12 @@ def main() -> int:
 
 
 def _capacity(args: argparse.Namespace) -> int:
-    from vllm_bench.env_file import load_env_file
     from vllm_bench.experiments.capacity import Searching, asked_of, estimate_s
     from vllm_bench.machines import asked as machines_asked
     from vllm_bench.search.words import asked_words, between, minutes
 
     refuse_rows_remote(args)
-    load_env_file(ROOT / ".env", os.environ)
+    read_env()
     machines = machines_asked.Asked(**machines_of(args), workers=args.workers)
     machines_asked.check(machines, say)
     scenario = _scenario(args)
@@ -129,7 +132,8 @@ def _searched(args: argparse.Namespace, searching: Searching) -> int:
 
 def _say_known(results: Path, search_id: str) -> None:
     """Say what a search that broke off has found so far."""
-    from vllm_bench.search.kept import FOLDER, KeptError, read_search
+    from vllm_bench.records.beside.going_on import KeptError
+    from vllm_bench.search.kept import FOLDER, read_search
     from vllm_bench.search.words import answer_lines
 
     with suppress(KeptError):  # it was broken off before its first run had ended
@@ -148,10 +152,10 @@ def _parse() -> argparse.Namespace:
         choices=OF,
         help="what to raise (default: rate; of conversations, and recorded sessions: sessions)",
     )
-    add("--low", type=_load, metavar="X", help="the lowest load that is tried")
-    add("--high", type=_load, metavar="X", help="the highest")
+    add("--low", type=LOAD, metavar="X", help="the lowest load that is tried")
+    add("--high", type=LOAD, metavar="X", help="the highest")
     budget = f"what the search may take (default: {MINUTES:g})"
-    add("--minutes", type=_load, default=MINUTES, metavar="M", help=budget)
+    add("--minutes", type=LOAD, default=MINUTES, metavar="M", help=budget)
     add("--resume", action="store_true", help="go on with the newest search that has no answer yet")
     add("--dry-run", action="store_true", help="show what would be run, and stop")
     _add_server(parser)
@@ -177,57 +181,26 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the scenario, in place of the file's").add_argument
-    add("--request-rate", type=_loads, metavar="R,…", dest="request_rates", help="its rates")
-    add(
-        "--concurrency",
-        type=_streams,
-        metavar="N,…",
-        dest="concurrencies",
-        help="its streams; raises them",
-    )
+    add("--request-rate", type=several(LOAD), metavar="R,…", dest="request_rates", help="its rates")
+    streams = "its streams; raises them"
+    add("--concurrency", type=counts, metavar="N,…", dest="concurrencies", help=streams)
     add("--dataset", metavar="D", help="its prompts")
-    add("--prefill-tokens", type=whole, metavar="N", help="tokens of a prompt")
-    add("--max-new-tokens", type=whole, metavar="N", help="most tokens of a reply")
+    add("--prefill-tokens", type=whole(), metavar="N", help="tokens of a prompt")
+    add("--max-new-tokens", type=whole(), metavar="N", help="most tokens of a reply")
     slo = "an objective: ttft_ms.p99=500, success_rate=0.999; repeatable"
     add("--slo", action="append", metavar="M.pQ=MS", help=slo)
     add("--set", action="append", metavar="KEY=VALUE", help="any other key; repeatable")
 
 
-def _load(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number over 0, up to a million")
-    return found
-
-
-def _loads(text: str) -> list[float]:
-    return [_load(part) for part in text.split(",")]
-
-
-def _streams(text: str) -> list[int]:
-    from vllm_bench.script import counts
-
-    return list(counts(text))
-
-
 def _scenario(args: argparse.Namespace) -> Scenario:
     """Return the scenario to search with. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import ALONE, check_named, makes_a_scenario, usual
+    from vllm_bench.scenario.by_flags import ALONE, makes_a_scenario, one_named, usual
     from vllm_bench.scenario.scenario import load_scenarios
 
     given = _given(args)
     if args.name is None and makes_a_scenario(given):
         return load_scenarios(args.scenarios, given, {ALONE: usual(given)})[ALONE]
-    found = load_scenarios(args.scenarios, given)
-    if args.name is None and len(found) == 1:
-        return next(iter(found.values()))
-    if args.name is None:
-        raise UsageError(f"--name is missing: {args.scenarios} has {', '.join(found)}")
-    check_named("--name", args.name, found, args.scenarios)
-    return found[args.name]
+    return one_named(load_scenarios(args.scenarios, given), args.name, args.scenarios)
 
 
 def _of(args: argparse.Namespace, scenario: Scenario) -> Of | None:
@@ -258,14 +231,9 @@ def _session(args: argparse.Namespace, fleet: Fleet | None) -> Session:
         screen=sys.stderr,
         plain=args.plain,
         folder=args.results_dir,
-        resume=False,
         wait_s=args.wait_s,
         give_up_s=args.give_up_s,
         workers=args.workers,
-        tokens=True,
-        server_metrics=True,
-        telemetry_command=None,
-        dcgm_url=None,
         fleet=fleet,
     )
 
@@ -277,8 +245,8 @@ def _print_plan(asked: Asked) -> None:
 
     answer = asked.space.rounded((asked.space.low * asked.space.high) ** 0.5)
     print(f"If the answer were {load_words(asked.of, answer)}:")
-    for number, (step, size, took_s) in enumerate(planned(asked, answer), 1):
-        print(f"  [{number}] {step_words(asked.of, step, size.requests)}: {minutes(took_s)}")
+    for at, (step, size, took_s) in enumerate(planned(asked, answer), 1):
+        print(f"  [{at}] {step_words(asked.of, step, size.requests)}: {minutes(took_s)}")
 
 
 def _ended(search: Search, results: Path) -> int:

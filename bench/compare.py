@@ -265,7 +265,8 @@ def _write_text(out: Path, found: Comparison) -> list[Path]:
 def _draw(out: Path, found: Comparison) -> list[Path]:
     """Draw the changes, and beside them the load curves of both sides as <name>_load."""
     os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to load where this names another one
-    from vllm_bench.charts.pen_matplotlib import draw, in_style, save
+    from vllm_bench.charts.pen_matplotlib import draw, save
+    from vllm_bench.charts.picture.style import in_style
     from vllm_bench.charts.pictures import comparison_pictures
 
     kind: Any = out.suffix.lower().removeprefix(".")

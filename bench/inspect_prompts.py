@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.errors import UsageError
+from vllm_bench.flags import whole
 from vllm_bench.script import ROOT, parser_of, read_env, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -65,11 +66,11 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add("--show", type=_count, default=5, metavar="N", help="prompts to show (default: 5)")
+    add("--show", type=whole(), default=5, metavar="N", help="prompts to show (default: 5)")
     add("--dataset", metavar="D", help="dolly (default), sharegpt, openassistant, …, file:PATH")
-    add("--min-tokens", type=_count, metavar="N", help="shortest (default: 50; of a file: any)")
-    add("--max-tokens", type=_count, metavar="N", help="longest (default: 500; of a file: any)")
-    add("--seed", type=_count, metavar="N", help="order of drawing (default: 0)")
+    add("--min-tokens", type=whole(), metavar="N", help="shortest (default: 50; of a file: any)")
+    add("--max-tokens", type=whole(), metavar="N", help="longest (default: 500; of a file: any)")
+    add("--seed", type=whole(), metavar="N", help="order of drawing (default: 0)")
     add("--scenario", metavar="NAME", help="show what this scenario sends")
     add("--scenarios", type=Path, metavar="F", help="its file (default: bench/scenarios.yaml)")
     add("--base-url", metavar="U", help="count with the server at U (ending in /v1)")
@@ -85,12 +86,6 @@ def _parse() -> argparse.Namespace:
     if problem:
         parser.error(problem)
     return args
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 0 or more")
-    return int(text)
 
 
 def _contradiction(args: argparse.Namespace) -> str | None:
@@ -174,16 +169,13 @@ def _scenario_set(args: argparse.Namespace) -> PromptSet:
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
-    from vllm_bench.scenario.mistakes import nearest
+    from vllm_bench.scenario.by_flags import check_named
     from vllm_bench.scenario.scenario import load_scenarios
 
     path = args.scenarios or ROOT / "bench" / "scenarios.yaml"
     overrides = {"base_url": args.base_url} if args.base_url else {}
     scenarios = load_scenarios(path, overrides)
-    if args.scenario not in scenarios:
-        known = ", ".join(scenarios)
-        hint = nearest(args.scenario, list(scenarios))
-        raise UsageError(f"--scenario {args.scenario}: {path} has {known}{hint}")
+    check_named("--scenario", args.scenario, scenarios, path)
     return scenarios[args.scenario]
 
 

@@ -29,6 +29,7 @@ from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
+from vllm_bench.flags import number, several, whole
 from vllm_bench.interrupts import INTERRUPTS, set_handlers
 from vllm_bench.script import complain, parser_of, run
 
@@ -94,27 +95,21 @@ def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
     add("--out", default="-", metavar="F", help="file to write; -, the default: the output")
-    add("--hz", type=_hz, default=10.0, metavar="N", help="samples per second (default: 10)")
-    add("--gpus", type=_indexes, metavar="I,I", help="GPUs, as nvidia-smi counts (default: all)")
+    add(
+        "--hz",
+        type=number(0.5, 100),
+        default=10.0,
+        metavar="N",
+        help="samples per second (default: 10)",
+    )
+    add(
+        "--gpus",
+        type=several(whole()),
+        metavar="I,I",
+        help="GPUs, as nvidia-smi counts (default: all)",
+    )
     add("--columns", action="store_true", help="say what each column means, and stop")
     return parser.parse_args()
-
-
-def _hz(text: str) -> float:
-    try:
-        hz = float(text)
-    except ValueError:
-        hz = 0.0
-    if not 0.5 <= hz <= 100:
-        raise argparse.ArgumentTypeError(f"{text}: samples per second must be 0.5 to 100")
-    return hz
-
-
-def _indexes(text: str) -> list[int]:
-    parts = text.split(",")
-    if not all(part.isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r}: must be numbers such as 0,1")
-    return [int(part) for part in parts]
 
 
 def _explain() -> int:

@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.errors import UsageError
-from vllm_bench.script import RESULTS, ROOT, count, counts, parser_of, run, say
+from vllm_bench.flags import count, counts
+from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.peers.peer import Load, Peer

@@ -90,7 +90,7 @@ def main() -> int:
     folder, name = output(args, chosen)
     plots = Plots(folder / "plots", args.format, name if args.files else None)
     from vllm_bench.charts.chart import DARK, LIGHT
-    from vllm_bench.charts.pen_matplotlib import in_style
+    from vllm_bench.charts.picture.style import in_style
 
     try:
         with in_style(DARK if args.dark else LIGHT):

@@ -43,12 +43,11 @@ if __name__ == "__main__":
 
 import argparse
 import shutil
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
-from vllm_bench.flags import add_machines, machines_of, refuse_rows_remote
-from vllm_bench.script import RESULTS, ROOT, answering, parser_of, run, say
+from vllm_bench.flags import add_machines, machines_of, number, refuse_rows_remote, whole
+from vllm_bench.script import RESULTS, ROOT, answering, notes_once, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.machines.fleet.fleet import Fleet
@@ -63,6 +62,7 @@ READY_S = 1800.0  # a large model is fetched and compiled for long
 SCREEN_S = 14.0  # the least that can be believed: a window of 10 s
 MINUTES = 15.0
 UP_S = 30.0  # for a server that is up by then
+UP_TO_A_DAY = number(1, 86_400, of="seconds")
 AIMS = ("throughput", "capacity", "ttft")
 
 
@@ -92,15 +92,21 @@ def _parse() -> argparse.Namespace:
     add("--set", action="append", metavar="KEY=VALUE", help="any other key of the scenario")
     add("--full", action="store_true", help="measure all in full, without screening")
     screen = f"seconds of a screening level (default: {SCREEN_S:g})"
-    add("--screen-s", type=_seconds, default=SCREEN_S, metavar="S", help=screen)
+    add("--screen-s", type=UP_TO_A_DAY, default=SCREEN_S, metavar="S", help=screen)
     of = "of the aim capacity: what is raised (default: rate; of conversations: sessions)"
     add("--of", choices=("rate", "concurrency", "sessions"), help=of)
     minutes = f"of the aim capacity: the most for each search (default: {MINUTES:g})"
-    add("--minutes", type=_minutes, default=MINUTES, metavar="M", help=minutes)
+    add(
+        "--minutes",
+        type=number(0, 1440, of="minutes", above=True),
+        default=MINUTES,
+        metavar="M",
+        help=minutes,
+    )
     pairs = "pairs of turns of the two best, 0 for none (default: 4, the fewest that give a word)"
-    add("--pairs", type=_pairs, default=4, metavar="N", help=pairs)
+    add("--pairs", type=whole(0, 100), default=4, metavar="N", help=pairs)
     ready = f"wait so long for a server to be ready, and for machines (default: {READY_S:g})"
-    add("--ready-s", type=_seconds, default=READY_S, metavar="S", help=ready)
+    add("--ready-s", type=UP_TO_A_DAY, default=READY_S, metavar="S", help=ready)
     results = "folder for results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
@@ -110,40 +116,13 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, 1 to 86400")
-    return seconds
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes <= 1440:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of minutes, at most 1440")
-    return minutes
-
-
-def _pairs(text: str) -> int:
-    if not text.isdecimal() or int(text) > 100:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 0 to 100")
-    return int(text)
-
-
 def _tune(args: argparse.Namespace) -> int:
-    from vllm_bench.env_file import load_env_file
     from vllm_bench.machines.asked import Asked, check, fleet_asked, say_dry
     from vllm_bench.tuning.configurations import configurations, of_launcher
     from vllm_bench.tuning.course import Course
     from vllm_bench.tuning.words import plan_lines
 
-    load_env_file(ROOT / ".env", os.environ)  # what is set already wins
+    read_env()  # what is set already wins
     machines = Asked(**machines_of(args))
     check(machines, say)
     asked = _asked(args)
@@ -336,8 +315,8 @@ def _tuning(
     args: argparse.Namespace, asked: Experiments, course: Course, base: dict[str, str]
 ) -> Tuning:
     """Return what was kept of the same experiments, with --resume; else nothing yet."""
-    from vllm_bench.experiments.state import new_id
     from vllm_bench.launch.left_behind import Process
+    from vllm_bench.records.beside.going_on import new_id
     from vllm_bench.tuning.course import asked_sha256
     from vllm_bench.tuning.trials import Tuning, earlier, end_left_behind
 
@@ -357,32 +336,14 @@ def _session(args: argparse.Namespace, folder: Path, fleet: Fleet | None) -> Ses
     return Session(
         environ=os.environ,
         interrupts=INTERRUPTS,
-        say=_once(),
+        say=notes_once(lambda line: say(f"  {line}")),
         screen=sys.stderr,
         plain=args.plain,
         folder=folder,
-        resume=False,
         wait_s=UP_S,
         give_up_s=UP_S,
-        workers=None,
-        tokens=True,
-        server_metrics=True,
-        telemetry_command=None,
-        dcgm_url=None,
         fleet=fleet,
     )
-
-
-def _once() -> Callable[[str], None]:
-    """Return what prints a session's lines; a note that holds for each start, once."""
-    told: set[str] = set()
-
-    def tell(line: str) -> None:
-        if not line.startswith("note: ") or line not in told:
-            say(f"  {line}")
-        told.add(line)
-
-    return tell
 
 
 if __name__ == "__main__":

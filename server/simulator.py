@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
-from vllm_bench.flags import Parser
+from vllm_bench.flags import Parser, number, whole
 from vllm_bench.script import without
 
 try:
@@ -36,6 +36,7 @@ except ModuleNotFoundError as e:
 DEFAULT_PROFILE = "llama-8b-a100"
 PARSERS = ("qwen3", "deepseek_r1", "none")
 DEFAULT_TTFT_MS, DEFAULT_ITL_MS = 50.0, 20.0
+POSITIVE, MILLISECONDS = whole(1), number(0, of="milliseconds")
 EXACT_FLAGS = ("ttft_ms", "itl_ms", "jitter_ms")
 ENGINE_FLAGS = (
     "profile", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
@@ -57,9 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_engine_flags(parser.add_argument_group("engine, with vLLM's flags"))
     exact = parser.add_argument_group("exact mode")
     exact.add_argument("--exact", action="store_true", help="no engine: each stream is independent")
-    exact.add_argument("--ttft-ms", type=_duration, metavar="MS", help="default 50")
-    exact.add_argument("--itl-ms", type=_duration, metavar="MS", help="default 20")
-    exact.add_argument("--jitter-ms", type=_duration, metavar="MS", help="default 0")
+    exact.add_argument("--ttft-ms", type=MILLISECONDS, metavar="MS", help="default 50")
+    exact.add_argument("--itl-ms", type=MILLISECONDS, metavar="MS", help="default 20")
+    exact.add_argument("--jitter-ms", type=MILLISECONDS, metavar="MS", help="default 0")
     proof = parser.add_argument_group("faults, and the record of what really happened")
     proof.add_argument(
         "--faults", metavar="SPEC", help="a line of faults or a .yaml file; see below"
@@ -70,15 +71,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_wire_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--host", default="127.0.0.1")
-    group.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
+    group.add_argument(
+        "--port", type=whole(0, 65535), default=8000, help="0 takes a free one (default 8000)"
+    )
     group.add_argument("--model", default="simulated")
     group.add_argument("--served-model-name", nargs="+", default=[])
     group.add_argument("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
     group.add_argument(
         "--tokenizer", type=Path, metavar="FOLDER", help="count prompts with its tokenizer.json"
     )
-    group.add_argument("--max-model-len", type=_positive, help="default: the profile's")
-    group.add_argument("--stream-interval", type=_positive, default=1)
+    group.add_argument("--max-model-len", type=POSITIVE, help="default: the profile's")
+    group.add_argument("--stream-interval", type=POSITIVE, default=1)
     group.add_argument("--enable-prompt-tokens-details", action="store_true")
 
 
@@ -107,12 +110,10 @@ def _add_more_of_vllm(group: argparse._ArgumentGroup) -> None:
         "--profiler-config", metavar="JSON", help="obey /start_profile; writes nothing"
     )
     group.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
-    group.add_argument(
-        "--data-parallel-size", type=_positive, default=1, help="engines in /metrics"
-    )
+    group.add_argument("--data-parallel-size", type=POSITIVE, default=1, help="engines in /metrics")
     group.add_argument(
         "--num-speculative-tokens",
-        type=_positive,
+        type=POSITIVE,
         default=0,
         metavar="N",
         help="drafts in /metrics",
@@ -127,22 +128,22 @@ def _faults_help() -> str:
 
 def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--profile", choices=PROFILES, help=f"default {DEFAULT_PROFILE}")
-    group.add_argument("--max-num-batched-tokens", type=_positive, metavar="N")
-    group.add_argument("--max-num-seqs", type=_positive, metavar="N")
+    group.add_argument("--max-num-batched-tokens", type=POSITIVE, metavar="N")
+    group.add_argument("--max-num-seqs", type=POSITIVE, metavar="N")
     group.add_argument("--gpu-memory-utilization", type=float, metavar="SHARE", help="default 0.92")
     group.add_argument("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
     group.add_argument(
-        "--num-gpu-blocks", type=_positive, metavar="N", help="in place of the memory share"
+        "--num-gpu-blocks", type=POSITIVE, metavar="N", help="in place of the memory share"
     )
     group.add_argument(
-        "--block-size", type=_positive, metavar="TOKENS", help="of the KV cache; default 16"
+        "--block-size", type=POSITIVE, metavar="TOKENS", help="of the KV cache; default 16"
     )
     group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
     group.add_argument(
         "--scheduling-policy", choices=("fcfs", "priority"), help="of the queue; default fcfs"
     )
     group.add_argument(
-        "--max-loras", type=_positive, metavar="N", help="adapters at the same time; default 1"
+        "--max-loras", type=POSITIVE, metavar="N", help="adapters at the same time; default 1"
     )
 
 
@@ -256,15 +257,9 @@ def _settings(args: argparse.Namespace) -> Settings:
     )
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, 1 or more")
-    return int(text)
-
-
 def _span(text: str) -> tuple[int, int]:
     low, _, high = text.partition("-")
-    found = _positive(low), _positive(high or low)
+    found = POSITIVE(low), POSITIVE(high or low)
     if found[0] > found[1]:
         raise argparse.ArgumentTypeError(f"{text!r}: the first number must be the smaller one")
     return found
@@ -275,22 +270,6 @@ def _adapter(text: str) -> tuple[str, str]:
     if not name or not path:
         raise argparse.ArgumentTypeError(f"{text!r} isn't NAME=PATH")
     return name, path
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a port: 0 to 65535")
-    return int(text)
-
-
-def _duration(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of milliseconds, 0 or more")
-    return value
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
+from vllm_bench.flags import number, whole
 from vllm_bench.script import complain, parser_of, without
 
 try:
@@ -210,8 +211,8 @@ def _run(args: argparse.Namespace, listener: socket.socket) -> None:
     def stop(*_: object) -> None:
         source.stopped = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
     gc.freeze()
     gc.disable()
     source.serve()
@@ -234,33 +235,18 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add("--port", type=_whole(0, 65535), default=0, help="0 takes a free one (default 0)")
-    add("--processes", type=_whole(1, 64), default=1, metavar="N")
+    add("--port", type=whole(0, 65535), default=0, help="0 takes a free one (default 0)")
+    add("--processes", type=whole(1, 64), default=1, metavar="N")
     add("--model", default="prepared")
-    add("--tokens", type=_whole(2, 100_000), default=100, metavar="N")
-    add("--itl-ms", type=_milliseconds, default=20.0, metavar="MS")
+    add("--tokens", type=whole(2, 100_000), default=100, metavar="N")
+    add(
+        "--itl-ms",
+        type=number(0, 1_000_000, of="milliseconds", above=True),
+        default=20.0,
+        metavar="MS",
+    )
     add("--record", type=Path, metavar="FILE", help="JSON lines, one per process")
     return parser.parse_args()
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            allowed = f"must be a whole number from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"{text}: {allowed}")
-        return int(text)
-
-    return read
-
-
-def _milliseconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of milliseconds above 0")
-    return value
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -283,8 +269,8 @@ def _serve(args: argparse.Namespace) -> int:
         for child in children:
             os.kill(child, signal.SIGTERM)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
     print(f"http://127.0.0.1:{port}", flush=True)
     for child in children:
         os.waitpid(child, 0)

@@ -38,12 +38,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
+from vllm_bench.flags import whole
 from vllm_bench.script import complain, parser_of, without
 
 from tools.hostile.faults import KINDS
 from tools.hostile.processes import Pulse
 from tools.hostile.trial import Outcome, Trial, drawn, play, trials
 
+COUNT = whole(1, 100_000)
 TABLE = "{:<16} {:>6} {:>7} {:>7} {:>7} {:>6}"
 LINE = "[{:>3}/{}] {:<15} {:<19} {:<6} exit {:>4} {:>4} rows, {:>3} due  {:>4.0f} s  {}"
 
@@ -82,30 +84,18 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add("--faults", type=_count, default=100, metavar="N", help="how many (default: 100)")
-    add("--seed", type=_seed, default=1, help="draws kinds, loads and moments (default: 1)")
+    add("--faults", type=COUNT, default=100, metavar="N", help="how many (default: 100)")
+    add("--seed", type=whole(), default=1, help="draws kinds, loads and moments (default: 1)")
     kinds = "faults of these kinds alone"
     add("--only", nargs="+", choices=KINDS, default=[], metavar="KIND", help=kinds)
-    add("--number", type=_count, metavar="N", help="fault N alone, of the kind that --only names")
-    add("--side-by-side", type=_count, default=2, metavar="N", help="so many at once (default: 2)")
+    add("--number", type=COUNT, metavar="N", help="fault N alone, of the kind that --only names")
+    add("--side-by-side", type=COUNT, default=2, metavar="N", help="so many at once (default: 2)")
     add("--keep", type=Path, metavar="D", help="keep the files of what went wrong in D")
     add("--list", action="store_true", help="name the kinds and stop")
     args = parser.parse_args()
     if args.number and len(args.only) != 1:
         parser.error(f"--number {args.number}: needs --only with one kind")
     return args
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 100000")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 0 or more")
-    return int(text)
 
 
 def _chosen(args: argparse.Namespace) -> list[Trial]:

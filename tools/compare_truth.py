@@ -32,6 +32,7 @@ from vllm_bench.compare.history import Limit, limits
 from vllm_bench.compare.judge import LEVEL, Judged, judged
 from vllm_bench.compare.measures import MEASURES
 from vllm_bench.figures.digits import markdown_table
+from vllm_bench.flags import whole
 from vllm_bench.script import complain, parser_of, run
 from vllm_bench.stats.paired import Paired, paired
 from vllm_bench.stats.prediction import prediction
@@ -313,7 +314,9 @@ def against_nights(experiments: int) -> str:
 def main() -> int:
     """Simulate, print the tables, and say whether every bar is met."""
     parser = parser_of(__doc__)
-    parser.add_argument("--experiments", type=_number, default=1000, metavar="N", help="a cell")
+    parser.add_argument(
+        "--experiments", type=whole(20, 100_000), default=1000, metavar="N", help="a cell"
+    )
     args: argparse.Namespace = parser.parse_args()
     found = list(lines(args.experiments))
     print(table(found), other_ways(args.experiments), against_nights(args.experiments), sep="\n\n")
@@ -321,12 +324,6 @@ def main() -> int:
     if missed:
         complain(f"a bar is missed: {'; '.join(missed)}")
     return 1 if missed else 0
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or not 20 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text}: a number from 20 to 100000 is needed")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
+from vllm_bench.flags import number, whole, workers
 from vllm_bench.script import complain, parser_of, without
 
 from tools.hostile.left import LeftRun, Row, runs_in
@@ -43,6 +44,7 @@ from tools.hostile.loads import Load
 from tools.hostile.processes import NS, Size, size_of
 from tools.hostile.stage import Stage
 
+POSITIVE = number(0, 1_000_000, above=True)
 MB = 1_000_000
 LATE_S = 3.0  # rows are on disk so long after they were due, replies of 0.2 s included
 WARM_SHARE = 0.2  # of the readings that don't count for growth
@@ -97,41 +99,19 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add("--minutes", type=_positive, default=30.0, metavar="M", help="default: 30")
-    add("--rate", type=_positive, default=200.0, metavar="R", help="requests/s (default: 200)")
-    add("--tokens", type=_whole, default=16, metavar="N", help="of each reply (default: 16)")
-    add("--every", type=_positive, default=30.0, metavar="S", help="seconds between two lines")
+    add("--minutes", type=POSITIVE, default=30.0, metavar="M", help="default: 30")
+    add("--rate", type=POSITIVE, default=200.0, metavar="R", help="requests/s (default: 200)")
     add(
-        "--workers",
-        type=_workers,
-        default="auto",
+        "--tokens",
+        type=whole(1, 100_000),
+        default=16,
         metavar="N",
-        help="sending processes (default: auto)",
+        help="of each reply (default: 16)",
     )
+    add("--every", type=POSITIVE, default=30.0, metavar="S", help="seconds between two lines")
+    add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
     add("--keep", type=Path, metavar="D", help="keep the files in D, a new folder")
     return parser.parse_args()
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 100000")
-    return int(text)
-
-
-def _workers(text: str) -> str:
-    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= 256):
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256, or auto")
-    return text
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number above 0")
-    return value
 
 
 @contextmanager
@@ -151,7 +131,7 @@ def _soaked(args: argparse.Namespace, folder: Path) -> list[Bar]:
         "ignore_eos": True,
         **{f"timeout_{what}_s": 60 for what in ("first_token", "stall", "total")},
     }
-    load = Load("soak", settings, 0, ("--workers", args.workers))
+    load = Load("soak", settings, 0, ("--workers", str(args.workers or "auto")))
     with closing(Stage(folder, random.Random(1), load, proxied=False)) as stage:
         stage.open()
         stage.bench = stage.start("bench")

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from .errors import UsageError
+
+T = TypeVar("T")
 
 MOST_OWN_NODES = 16  # Ray's, on one machine: 0.2 GB each
 # The flags of other load generators, and what they are called here.
@@ -122,41 +125,60 @@ def _hint(near: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-# ---- what a value must be, for add_argument(type=...); each raises ArgumentTypeError ----
+# ---- what a value must be, for add_argument(type=...); what reads it raises ArgumentTypeError ----
 
 
-def number(text: str) -> float:
-    """Return a number."""
-    try:
-        return float(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number") from e
+def whole(least: int = 0, most: float = math.inf) -> Callable[[str], int]:
+    """Return what reads a whole number of these bounds."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,99}", text) or not least <= int(text) <= most:
+            raise _refused(text, "a whole number", least, most)
+        return int(text)
+
+    return read
 
 
-def whole(text: str) -> int:
-    """Return a whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number")
-    return int(text)
+def number(
+    least: float = -math.inf, most: float = math.inf, *, of: str = "", above: bool = False
+) -> Callable[[str], float]:
+    """Return what reads a finite number of these bounds, `of` seconds say; or `above` the least."""
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not (math.isfinite(found) and least <= found <= most) or (above and found == least):
+            raise _refused(text, f"a number of {of}" if of else "a number", least, most, above)
+        return found
+
+    return read
 
 
-def seconds(text: str) -> float:
-    """Return seconds, 0 or more."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, 0 or more")
-    return found
+def _refused(
+    text: str, kind: str, least: float, most: float, above: bool = False
+) -> argparse.ArgumentTypeError:
+    if above:
+        bounds = f", more than {least:.10g}" + (
+            f" and at most {most:.10g}" if most < math.inf else ""
+        )
+    elif most < math.inf:
+        bounds = f" from {least:.10g} to {most:.10g}"
+    else:
+        bounds = f", {least:.10g} or more" if least > -math.inf else ""
+    return argparse.ArgumentTypeError(f"{text}: must be {kind}{bounds}")
 
 
-def some_seconds(text: str) -> float:
-    """Return seconds, more than 0."""
-    found = seconds(text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of seconds, more than 0")
-    return found
+def several(read: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """Return what reads values with commas between them."""
+    return lambda text: [read(part) for part in text.split(",")]
+
+
+seconds = number(0, of="seconds")
+some_seconds = number(0, of="seconds", above=True)
+count = whole(1, 16384)  # of streams, or of runs
+counts = several(count)
 
 
 def workers(text: str) -> int | None:
@@ -168,13 +190,6 @@ def workers(text: str) -> int | None:
     return int(text)
 
 
-def machines(text: str) -> int:
-    """Return a flag's number of machines."""
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 1024")
-    return int(text)
-
-
 def add_machines(parser: argparse.ArgumentParser) -> None:
     """Add what asks for several machines: docs/MACHINES.md."""
     add = parser.add_argument_group("load from several machines: docs/MACHINES.md").add_argument
@@ -183,7 +198,7 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     nodes = "nodes of a Ray cluster that have the resource sender; local:N: N nodes of its own here"
     add("--ray", type=_ray, metavar="HOST:PORT|auto|local:N", help=nodes)
     many = "how many machines send (default: as many as --senders, or nodes of Ray)"
-    add("--machines", type=machines, metavar="N", help=many)
+    add("--machines", type=whole(1, 1024), metavar="N", help=many)
     add("--listen", metavar="HOST[:PORT]", help="where they dial this one (default: its address)")
     add("--key-file", type=Path, metavar="F", help="the key that they know (default: a fresh one)")
     stay = "rows stay on the machines during a run, and are fetched after it"

@@ -120,6 +120,18 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def notes_once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what tells lines, and a note that is true of many runs only once."""
+    told: set[str] = set()
+
+    def each(line: str) -> None:
+        if not line.startswith("note: ") or line not in told:
+            tell(line)
+        told.add(line)
+
+    return each
+
+
 @contextmanager
 def answering() -> Iterator[None]:
     """Print an answer in the block: its exit code holds even if the reader has left.
@@ -146,18 +158,6 @@ def read_env() -> None:
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
     return Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-
-def count(text: str) -> int:
-    """Return a flag's number of streams or of runs."""
-    if not text.isdecimal() or not 1 <= int(text) <= 16384:
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 16384")
-    return int(text)
-
-
-def counts(text: str) -> tuple[int, ...]:
-    """Return a flag's numbers, with commas between them."""
-    return tuple(count(part) for part in text.split(","))
 
 
 def add_runs(parser: argparse.ArgumentParser, where: str) -> None:

@@ -120,7 +120,8 @@ def test_a_level_without_answers_is_not_taken_for_a_sound_one() -> None:
 def test_the_words_have_the_counts_and_p() -> None:
     words = against_words(against(9, 2, texts=31))
     assert "31 of 400 differ" in words
-    assert "9 lost the right answer and 2 found it (McNemar p = .033)" in words
+    for figure in ("9 lost", "2 found", "p = .033"):
+        assert figure in words
     assert "left out" not in words
     assert "3 left out" in against_words(dataclasses.replace(against(0, 0), left_out=3))
 

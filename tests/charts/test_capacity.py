@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from vllm_bench.charts.capacity import OUTCOMES, configurations_chart, search_chart
 from vllm_bench.charts.chart import DARK
-from vllm_bench.charts.pen_matplotlib import in_style
 from vllm_bench.charts.pen_plotly import for_page
+from vllm_bench.charts.picture.style import in_style
 from vllm_bench.charts.pictures import search_pictures
 from vllm_bench.search.kept import Search
 from vllm_bench.search.probe import Late, Probe

@@ -16,8 +16,9 @@ from vllm_bench.charts.effects import (
     load_overlays,
     overlays_apart,
 )
-from vllm_bench.charts.pen_matplotlib import draw, in_style
+from vllm_bench.charts.pen_matplotlib import draw
 from vllm_bench.charts.pen_plotly import for_page
+from vllm_bench.charts.picture.style import in_style
 from vllm_bench.charts.pictures import comparison_pictures
 from vllm_bench.compare.compare import compare
 from vllm_bench.compare.comparison import WORDS, Comparison, Effect, LevelRows, Row

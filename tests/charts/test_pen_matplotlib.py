@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from vllm_bench.charts import pen_matplotlib
 from vllm_bench.charts.chart import (
     DARK,
     FONT,
@@ -18,14 +17,11 @@ from vllm_bench.charts.chart import (
     Line,
     Panel,
 )
-from vllm_bench.charts.pen_matplotlib import (
-    draw,
-    drawable,
-    fonts,
-    in_style,
-    plain_numbers,
-    save,
-)
+from vllm_bench.charts.pen_matplotlib import draw, save
+from vllm_bench.charts.picture import words
+from vllm_bench.charts.picture.axes import plain_numbers
+from vllm_bench.charts.picture.style import in_style
+from vllm_bench.charts.picture.words import drawable, fonts
 
 from tests.charts.drawn import overflowing, picture, texts
 
@@ -140,11 +136,11 @@ def test_words_can_be_read_and_bars_differ_in_grey(look):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_names_in_other_scripts_are_drawn_where_a_font_has_them(monkeypatch, there):
-    has = there and len(fonts()) > 1 and pen_matplotlib._font_has("模")
-    monkeypatch.setattr(pen_matplotlib, "fonts", lambda: fonts() if there else [FONT])
-    pen_matplotlib._font_has.cache_clear()
+    has = there and len(fonts()) > 1 and words._font_has("模")
+    monkeypatch.setattr(words, "fonts", lambda: fonts() if there else [FONT])
+    words._font_has.cache_clear()
     assert drawable("模型 ok") == ("模型 ok" if has else "?? ok")
-    pen_matplotlib._font_has.cache_clear()
+    words._font_has.cache_clear()
     assert fonts()[0] == FONT
 
 

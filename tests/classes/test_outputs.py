@@ -20,7 +20,7 @@ from vllm_bench.page.tables import levels_table, runs_table
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import CLASS_NAME, RecordsError
 from vllm_bench.records.run_files import orphans
-from vllm_bench.scenario.load_keys import ClassName
+from vllm_bench.scenario.nested.groups import ClassName
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.summary import RunSummary, facts_of, summarize, with_classes

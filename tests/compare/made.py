@@ -11,6 +11,7 @@ from typing import Any
 from vllm_bench.compare.pairs import Side
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.run_info import ClockPair
+from vllm_bench.stats.distribution import Distribution
 from vllm_bench.summary.summary import RunSummary, summarize
 from vllm_bench.verdict.finding import Family, Finding, Severity
 from vllm_bench.verdict.verdict import Verdict
@@ -48,40 +49,43 @@ def made(
     """
     like = base(rate)
     assert like.info
-    assert like.throughput
-    assert like.steady
-    plan, repeat = changes.pop("plan", 1), changes.pop("repeat", 1)
-    changes.setdefault("session", name)
+    plan = changes.pop("plan", 1)
+    told = {"repeat": 1, "session": name, **changes}
+    sha256 = None if plan is None else f"{plan:02}" * 32
+    clock = ClockPair(wall_s=NOON_S + at_s, monotonic_ns=0)
     info = dataclasses.replace(
-        like.info,
-        run_id=name,
-        repeat=repeat,
-        plan={**like.info.plan, "sha256": None if plan is None else f"{plan:02}" * 32},
-        clock_start=ClockPair(wall_s=NOON_S + at_s, monotonic_ns=0),
-        **changes,
+        like.info, run_id=name, plan={**like.info.plan, "sha256": sha256}, clock_start=clock, **told
     )
     factors = {**dict.fromkeys(TIMES, times), **dict.fromkeys(LENGTHS, longer)}
-    distributions = {
-        metric: dataclasses.replace(
-            found, percentiles={q: v * factors.get(metric, 1) for q, v in found.percentiles.items()}
-        )
-        for metric, found in like.distributions.items()
-    }
-    tokens = {"prompt_tokens": like.throughput.prompt_tokens * longer}
-    steady = dataclasses.replace(
-        like.steady, requests=like.steady.requests * speed, output_tokens=5000 * speed
-    )
-    whole = dataclasses.replace(like.throughput, output_tokens=8000 * longer, **tokens)
     return dataclasses.replace(
         like,
         run_id=name,
         name=name,
         info=info,
-        distributions=distributions,
-        steady=steady,
-        throughput=whole,
+        distributions={m: scaled(d, factors.get(m, 1.0)) for m, d in like.distributions.items()},
         verdict=Verdict(tuple(Finding(c, s, "figures", "advice", a) for c, s, a in doubts)),
+        **rates(like, speed, longer),
     )
+
+
+def scaled(found: Distribution, factor: float) -> Distribution:
+    percentiles = {q: value * factor for q, value in found.percentiles.items()}
+    return dataclasses.replace(found, percentiles=percentiles)
+
+
+def rates(like: RunSummary, speed: float, longer: float) -> dict[str, Any]:
+    """The work of the window, at so many times the speed, and of the whole run."""
+    assert like.steady
+    assert like.throughput
+    work = {"requests": like.steady.requests * speed, "output_tokens": 5000 * speed}
+    whole = {
+        "prompt_tokens": like.throughput.prompt_tokens * longer,
+        "output_tokens": 8000 * longer,
+    }
+    return {
+        "steady": dataclasses.replace(like.steady, **work),
+        "throughput": dataclasses.replace(like.throughput, **whole),
+    }
 
 
 def side(name: str, *times: float, start_s: float = 0.0, **changes: Any) -> Side:

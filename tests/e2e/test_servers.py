@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from vllm_bench.vllm.page import samples, summed
 from tests.e2e.conftest import ROOT, Served
 from tests.e2e.scripts import assert_ran, bench_words, environment, only, rows, script
 from tests.support.frames import read_frame
+from tests.support.running import wait_for
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
@@ -145,13 +144,6 @@ def rows_so_far(folder: Path) -> list[str]:
         for path in (folder / "results").glob("*.csv")
         for line in path.read_text().splitlines()
     ]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up, "it never came"
-        time.sleep(0.02)
 
 
 def test_a_server_killed_in_the_middle_leaves_every_row_and_no_success(

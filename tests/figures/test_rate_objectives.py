@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.figures.attained import attainment
+from vllm_bench.figures.attained import attainment, pooled
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.objectives import (
     Objective,
@@ -17,7 +17,6 @@ from vllm_bench.figures.objectives import (
     RateObjective,
     RateOutcome,
     objectives_of,
-    pooled,
 )
 from vllm_bench.figures.throughput import (
     BATCHES,

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vllm_bench.figures.objectives import Attainment
+from vllm_bench.figures.attained import Attainment
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.summary.kept import _made, _plain
 from vllm_bench.summary.levels import Level

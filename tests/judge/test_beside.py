@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ from vllm_bench.planted.beside import buffering, busy, foreign, restarted
 from vllm_bench.planted.situation import Stage
 
 from tests.sim.simulated import Simulated, events, read_counters
+from tests.support.running import wait_for
 
 pytestmark = pytest.mark.process
 
@@ -69,14 +69,6 @@ def test_a_foreign_client_asks_until_the_end(tmp_path: Path) -> None:
 
 def generated(server: Simulated) -> float:
     return read_counters(server.client.get("/metrics").text)["vllm:generation_tokens_total"]
-
-
-def wait_for(condition: object) -> None:
-    assert callable(condition)
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def children() -> set[int]:

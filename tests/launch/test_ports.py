@@ -10,10 +10,7 @@ import pytest
 from vllm_bench.launch import ports
 from vllm_bench.launch.ports import holder_of, holds, is_free, members, sockets_on
 
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+from tests.support.running import free_port
 
 
 @pytest.mark.parametrize("taken", ["127.0.0.1", "0.0.0.0"])

@@ -22,16 +22,12 @@ from vllm_bench.launch.said import said
 
 from tests.support.far_end import TinyVllm
 from tests.support.reading import one_line
+from tests.support.running import free_port
 
 pytestmark = pytest.mark.process
 
 LIMIT_S = 60.0
 SECRET = "s3cret-of-nobody"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def settings(**values: str) -> Settings:
@@ -253,6 +249,7 @@ from pathlib import Path
 from vllm_bench.launch.env import settings_of
 from vllm_bench.launch.process import ServerProcess
 from vllm_bench.script import run
+
 
 def main():
     values = {"PORT": sys.argv[2], "VLLM_API_KEY": "k3y-of-nobody"}

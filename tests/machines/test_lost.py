@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
 
-from tests.end_to_end.killing import NS, Pulse
 from tests.machines.running import (
     HASTY,
     ONE,
@@ -33,6 +32,7 @@ from tests.machines.running import (
 )
 from tests.sim.simulated import Simulated
 from tests.support.frames import read_frame
+from tools.hostile.processes import NS, Pulse
 
 pytestmark = pytest.mark.process
 
@@ -199,6 +199,7 @@ def test_a_lost_machine_is_told_and_the_others_send_all_that_is_theirs(
 ) -> None:
     fate, blow = fates[name], BLOWS[name]
     assert fate.code == 4, fate.text
+    assert fate.info.status == "incomplete"
     told = told_of(fate)
     assert [place for place, one in enumerate(told) if one["lost"]] == list(blow.lost)
     notes, of_each = "\n".join(fate.info.notes), fate.rows["machine"].value_counts()

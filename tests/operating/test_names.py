@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from vllm_bench.interrupts import Interrupts
@@ -44,11 +43,9 @@ class Seconds:
 
 
 def made_session(folder: Path) -> Session:
-    nothing: Any = None
     return Session(
         environ={}, interrupts=Interrupts(), say=lambda _: None, screen=sys.stderr, plain=True,
-        folder=folder, resume=False, wait_s=0, give_up_s=60, workers=None,
-        tokens=True, server_metrics=False, telemetry_command=nothing, dcgm_url=nothing,
+        folder=folder, wait_s=0, give_up_s=60, server_metrics=False,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server_rows
+from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server
 from vllm_bench.records.beside.token_file import load, read_stamps, recover
 from vllm_bench.records.find_runs import Asked, choose, head_of, load_run
 from vllm_bench.records.request_record import RecordsError
@@ -46,7 +46,7 @@ def test_without_an_edit_everything_is_read(run: Path) -> None:
     assert (found.problems, found.info) == ([], read_run_info(run.with_suffix(".json")))
     assert read_stamps(run, found.frame) is not None
     assert read_gpu_rows(run, found.info) is not None
-    assert read_server_rows(run, found.info) is not None
+    assert read_server(run, found.info)[0] is not None
 
 
 @WILD
@@ -142,5 +142,5 @@ def test_an_edit_of_samples_is_read_or_refused(tmp_path: Path, data: st.DataObje
     ]
     for path in written:
         path.write_bytes(data.draw(edited_lines(path.read_bytes())))
-    for found in (read(lambda: read_gpu_rows(run)), read(lambda: read_server_rows(run))):
+    for found in (read(lambda: read_gpu_rows(run)), read(lambda: read_server(run)[0])):
         assert found is None or not any(math.isnan(t) for t in found["t_s"])  # type: ignore[index]

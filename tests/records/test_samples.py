@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server_rows
+from vllm_bench.records.beside.sample_file import read_gpu_rows, read_server
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.records.row import Rows
 
@@ -29,7 +29,9 @@ def server(folder: Path) -> tuple[Path, Path]:
 
 
 BOTH = pytest.mark.parametrize(
-    ("made", "read"), [(gpus, read_gpu_rows), (server, read_server_rows)], ids=["gpu", "server"]
+    ("made", "read"),
+    [(gpus, read_gpu_rows), (server, lambda run: read_server(run)[0])],
+    ids=["gpu", "server"],
 )
 
 
@@ -53,7 +55,7 @@ def test_gpu_rows_come_by_rising_time_and_keep_their_empty_cells(tmp_path: Path)
 
 def test_server_rows_keep_their_engines_apart(tmp_path: Path) -> None:
     run, _ = server(tmp_path)
-    rows = read_server_rows(run)
+    rows = read_server(run)[0]
     assert rows is not None
     assert rows["engine"].tolist() == ["all", "0"]
     assert rows["ttft_count"].tolist()[1] == 4

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm_bench.reply.sse import EventSplitter, split_events
+from vllm_bench.reply.sse import EventSplitter
 
 GOOD = b'data: {"a": 1}\n\ndata: {"b": "\xc3\xa9"}\n\ndata: [DONE]\n\n'
 
@@ -40,10 +40,5 @@ def test_any_cutting_of_any_stream_gives_the_same_events(
     stream = b"".join(b"data: " + p + end + b": comment" + end + end for p in payloads)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     edges = [0, *cuts, len(stream)]
-    reads = [(i, stream[a:b]) for i, (a, b) in enumerate(itertools.pairwise(edges))]
-    assert [p for _, p in split_events(reads)] == payloads
-
-
-def test_an_event_carries_the_stamp_of_the_read_that_completed_it() -> None:
-    reads = [(10, b"data: a\n"), (20, b"\ndata: b"), (30, b"\n\ndata: c\n\n")]
-    assert list(split_events(reads)) == [(20, b"a"), (30, b"b"), (30, b"c")]
+    splitter = EventSplitter()
+    assert [p for a, b in itertools.pairwise(edges) for p in splitter.feed(stream[a:b])] == payloads

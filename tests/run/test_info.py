@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from vllm_bench.run.info import MOST_ALIASES, PACKAGES, client_facts, server_facts
-from vllm_bench.vllm.server import Model, Server
+from vllm_bench.vllm.models import Model
+from vllm_bench.vllm.server import Server
 
 from tests.support.far_end import TinyVllm
 

@@ -9,7 +9,8 @@ import orjson
 import pytest
 import yaml
 from vllm_bench.plan.arrivals import arrival_times
-from vllm_bench.scenario.load_keys import Arrivals, Conversations
+from vllm_bench.scenario.load_keys import Arrivals
+from vllm_bench.scenario.nested.groups import Conversations
 from vllm_bench.scenario.scenario import Scenario, ScenarioError, load_scenarios
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
-from vllm_bench.scenario.load_keys import ClassKeys, Conversations, Prefix, Quality
+from vllm_bench.scenario.nested.groups import ClassKeys, Conversations, Prefix, Quality
 from vllm_bench.scenario.objectives import Slo, Tiers
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 
@@ -38,78 +38,84 @@ def test_defaults_hold_for_each_scenario_and_each_can_override_them(tmp_path: Pa
     assert (two.model, two.temperature, two.stream, two.num_requests) == ("small", 1.0, False, 9)
 
 
+# Of each key a default, and what a scenario has in its place.
+VALUES: dict[str, tuple[object, object]] = {
+    "base_url": ("http://a/v1", "http://b/v1"),
+    "concurrencies": ([1], [2]),
+    "dataset": ("dolly", "file:mine.jsonl"),
+    "prompt_fit": ("natural", "packed"),
+    "endpoint": ("chat", "completions"),
+    "max_tokens_field": ("max_tokens", "max_completion_tokens"),
+    "cache": ("run", "cold"),
+    "headers": ({"X-A": "1"}, {"X-B": "2"}),
+    "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
+    "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
+    "quality": ({"questions": 20}, {"set": "gsm8k", "again": True}),
+    "classes": ({"a": {"share": 1}}, {"b": {"share": 0.5}, "c": {"share": 0.5}}),
+    "response_format": (
+        {"type": "json_object"},
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}},
+    ),
+    "tools": (
+        [{"type": "function", "function": {"name": "a"}}],
+        [{"type": "function", "function": {"name": "b"}}],
+    ),
+    "tool_choice": ("auto", "required"),
+    "slo_tiers": (
+        {"chat": {"success_rate": 0.9}},
+        {"chat": {"success_rate": 0.99}, "batch": {"requests_per_s": {"min": 2}}},
+    ),
+    "telemetry_gpus": ([0], [1, 2]),
+    "request_rates": ([1.0], [2.0, 3.0]),
+    "arrival": ("poisson", "constant"),
+    "start": ("together", "staggered"),
+    "speed": ([1.0], [2.0]),
+    "history": ("live", "recorded"),
+    "depth": ("first", "drawn"),
+    "conversations": (
+        {"turns": 2, "think_time_s": 0.0},
+        {"turns": 3, "think_time_s": 1.0},
+    ),
+    "prefix": ({"groups": 2, "tokens": 20}, {"groups": 3, "hit_rate": 0.5}),
+}
+# What else a key needs, to be allowed.
+NEEDS: dict[str, dict[str, object]] = {
+    **dict.fromkeys(("request_rates", "ramp_s", "max_in_flight", "arrival", "classes"), OPEN),
+    "cv": {**OPEN, "arrival": "gamma"},
+    "burst_size": {**OPEN, "arrival": "bursts"},
+    "duration_s": {**OPEN, "num_requests": ...},
+    "trace": {"concurrencies": ...},
+    "prefix": {"prefill_tokens": 64},
+    "history": {"trace": "sessions"},
+    "max_gap_s": {"trace": "sessions"},
+    "depth": {"trace": "sessions"},
+    "length_divisor": {"trace": "sessions"},
+    "speed": {"concurrencies": ..., "trace": "a.csv"},
+    "quality": {"num_requests": ...},
+    "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
+}
+# Keys whose values are more than numbers and words.
+KINDS: dict[str, Any] = {
+    **{"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations},
+    **{"classes": dict[str, ClassKeys], "quality": Quality, "prefix": Prefix},
+}
+
+
+def usual_values(key: str) -> tuple[object, object]:
+    kind = Scenario.model_fields[key].annotation
+    if "str" in str(kind):
+        return "word", "other"
+    return (True, False) if kind is bool else (1, 2)
+
+
 @pytest.mark.parametrize("key", KNOWN_KEYS)
 def test_whatever_stands_under_defaults_can_be_overridden(tmp_path: Path, key: str) -> None:
-    values: dict[str, tuple[object, object]] = {
-        "base_url": ("http://a/v1", "http://b/v1"),
-        "concurrencies": ([1], [2]),
-        "dataset": ("dolly", "file:mine.jsonl"),
-        "prompt_fit": ("natural", "packed"),
-        "endpoint": ("chat", "completions"),
-        "max_tokens_field": ("max_tokens", "max_completion_tokens"),
-        "cache": ("run", "cold"),
-        "headers": ({"X-A": "1"}, {"X-B": "2"}),
-        "extra_body": ({"top_p": 0.5}, {"top_k": 5}),
-        "slo": ({"success_rate": 0.9}, {"success_rate": 0.99}),
-        "quality": ({"questions": 20}, {"set": "gsm8k", "again": True}),
-        "classes": ({"a": {"share": 1}}, {"b": {"share": 0.5}, "c": {"share": 0.5}}),
-        "response_format": (
-            {"type": "json_object"},
-            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}},
-        ),
-        "tools": (
-            [{"type": "function", "function": {"name": "a"}}],
-            [{"type": "function", "function": {"name": "b"}}],
-        ),
-        "tool_choice": ("auto", "required"),
-        "slo_tiers": (
-            {"chat": {"success_rate": 0.9}},
-            {"chat": {"success_rate": 0.99}, "batch": {"requests_per_s": {"min": 2}}},
-        ),
-        "telemetry_gpus": ([0], [1, 2]),
-        "request_rates": ([1.0], [2.0, 3.0]),
-        "arrival": ("poisson", "constant"),
-        "start": ("together", "staggered"),
-        "speed": ([1.0], [2.0]),
-        "history": ("live", "recorded"),
-        "depth": ("first", "drawn"),
-        "conversations": (
-            {"turns": 2, "think_time_s": 0.0},
-            {"turns": 3, "think_time_s": 1.0},
-        ),
-        "prefix": ({"groups": 2, "tokens": 20}, {"groups": 3, "hit_rate": 0.5}),
-    }
-    needs: dict[str, dict[str, object]] = {
-        **dict.fromkeys(("request_rates", "ramp_s", "max_in_flight", "arrival", "classes"), OPEN),
-        "cv": {**OPEN, "arrival": "gamma"},
-        "burst_size": {**OPEN, "arrival": "bursts"},
-        "duration_s": {**OPEN, "num_requests": ...},
-        "trace": {"concurrencies": ...},
-        "prefix": {"prefill_tokens": 64},
-        "history": {"trace": "sessions"},
-        "max_gap_s": {"trace": "sessions"},
-        "depth": {"trace": "sessions"},
-        "length_divisor": {"trace": "sessions"},
-        "speed": {"concurrencies": ..., "trace": "a.csv"},
-        "quality": {"num_requests": ...},
-        "tool_choice": {"tools": [{"type": "function", "function": {"name": "a"}}]},
-    }
-    others = needs.get(key, {})
-    kind = Scenario.model_fields[key].annotation
-    usual: tuple[object, object] = (True, False) if kind is bool else (1, 2)
-    if "str" in str(kind):
-        usual = ("word", "other")
-    default, own = values.get(key, usual)
+    others = NEEDS.get(key, {})
+    default, own = VALUES[key] if key in VALUES else usual_values(key)
     found = load_scenarios(file_with(tmp_path, {key: default}, **{**others, key: own}))["chat"]
-    left_out = {**others, key: ...}
-    inherited = load_scenarios(file_with(tmp_path, {key: default}, **left_out))["chat"]
-    kinds: dict[str, Any] = {
-        **{"slo": Slo, "slo_tiers": Tiers, "conversations": Conversations},
-        **{"classes": dict[str, ClassKeys], "quality": Quality, "prefix": Prefix},
-    }
-    if key in kinds:
-        made = TypeAdapter(kinds[key])
-        default, own = made.validate_python(default), made.validate_python(own)
+    inherited = load_scenarios(file_with(tmp_path, {key: default}, **{**others, key: ...}))["chat"]
+    if key in KINDS:
+        default, own = map(TypeAdapter(KINDS[key]).validate_python, (default, own))
     assert getattr(found, key) == own
     assert getattr(inherited, key) == default
 

@@ -32,10 +32,10 @@ from tests.support.running import (
     info,
     rows,
     run_bench,
-    sending_processes,
     start_bench,
     wait_for,
 )
+from tools.hostile.processes import senders_of
 
 pytestmark = pytest.mark.process
 
@@ -218,7 +218,7 @@ def test_a_run_by_time_that_loses_a_sending_process_goes_on_and_is_not_whole(
     path = scenarios(num_requests=None, duration_s=2)
     process = start_bench(tmp_path, path, "--workers", "2")
     wait_for(lambda: len(completions(tiny_vllm)) > 6)
-    os.kill(sending_processes(process.pid)[0], signal.SIGKILL)
+    os.kill(senders_of(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=50)
     assert "died" in err
     run, found = info(tmp_path), rows(tmp_path)
@@ -436,7 +436,7 @@ def test_an_open_loop_that_loses_a_sending_process_ends_once_the_others_have_mea
     path = scenarios(concurrencies=[], request_rates=[20.0], arrival="constant", num_requests=30)
     process = start_bench(tmp_path, path, "--workers", "2")
     wait_for(lambda: len(completions(tiny_vllm)) > 4)
-    os.kill(sending_processes(process.pid)[0], signal.SIGKILL)
+    os.kill(senders_of(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=50)
     assert "died" in err
     run, found = info(tmp_path), rows(tmp_path)

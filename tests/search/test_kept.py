@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_bench.records.beside.going_on import KeptError, checksum
 from vllm_bench.search.kept import (
     COLUMNS,
-    KeptError,
     Search,
-    checksum,
     read_search,
     searches,
     write_search,

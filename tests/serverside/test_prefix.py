@@ -131,7 +131,7 @@ def test_less_than_possible_by_over_two_points_is_told(
             {},
             {"kv_cache_size_tokens": "1200"},
             60,
-            "in flight beside 512 of the groups' beginnings, and its cache holds 1,200",
+            "beside 512 of the groups' beginnings",
         ),
         ({}, {}, 60, "doesn't show"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.records.beside.sample_file import read_server_rows
+from vllm_bench.records.beside.sample_file import read_server
 from vllm_bench.records.beside.samples import ServerRow
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import Rows
@@ -387,7 +387,7 @@ def test_an_older_file_of_the_same_readings_gives_the_same_figures(
     (tmp_path / "new").mkdir()
     new = run_of(tmp_path / "new", each_second(lambda t: moved(page, t)))
     (path,) = (tmp_path / "new").glob("*.csv")
-    view = read_server_rows(path)
+    view = read_server(path)[0]
     assert view is not None
     (tmp_path / "old").mkdir()
     records = [made_record(i) for i in range(400)]

@@ -8,13 +8,8 @@ import io
 
 import numpy as np
 import pytest
-from vllm_bench.figures.objectives import (
-    Attainment,
-    Objective,
-    Outcome,
-    RateObjective,
-    RateOutcome,
-)
+from vllm_bench.figures.attained import Attainment
+from vllm_bench.figures.objectives import Objective, Outcome, RateObjective, RateOutcome
 from vllm_bench.figures.throughput import Throughput
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import to_csv

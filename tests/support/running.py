@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -101,11 +102,17 @@ def start_bench(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[
     )
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
+def wait_for(condition: Callable[[], object], limit_s: float = 30.0) -> None:
+    give_up_s = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < give_up, "it never came"
+        assert time.monotonic() < give_up_s, "it never came"
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens, for now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def rows(folder: Path) -> pd.DataFrame:
@@ -127,19 +134,3 @@ def assert_ran(done: subprocess.CompletedProcess[str]) -> None:
     """
     assert ", 0 failed" in done.stderr, done.stderr
     assert done.returncode == (4 if "INVALID" in done.stdout else 0), done.stderr
-
-
-def sending_processes(parent: int) -> list[int]:
-    """Return the ids of a script's sending processes."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            told = dict(
-                line.split(":\t", 1) for line in status.read_text().splitlines() if "\t" in line
-            )
-            command_line = (status.parent / "cmdline").read_text()
-        except (OSError, ValueError):
-            continue  # gone meanwhile
-        if told.get("PPid") == str(parent) and "spawn_main" in command_line:
-            found.append(int(told["Pid"]))
-    return found

@@ -20,7 +20,7 @@ from vllm_bench.plan.share import PlannedRequest
 from vllm_bench.prompts.count import CountedBy
 from vllm_bench.prompts.prompt import Prompt
 from vllm_bench.prompts.source import SAMPLE_FILE, load_source
-from vllm_bench.scenario.load_keys import Prefix
+from vllm_bench.scenario.nested.groups import Prefix
 from vllm_bench.scenario.scenario import ScenarioError
 from vllm_bench.traces.groups import Crowd, GroupsError, commons, drawn_groups, group_sizes
 from vllm_bench.traces.possible import Seen, found, once

@@ -75,14 +75,8 @@ def starts(folder: Path, base: dict[str, str] | None = None) -> Starts:
         screen=sys.stderr,
         plain=True,
         folder=folder,
-        resume=False,
         wait_s=1,
         give_up_s=1,
-        workers=None,
-        tokens=True,
-        server_metrics=True,
-        telemetry_command=None,
-        dcgm_url=None,
     )
     return Starts(
         tuning_id="t",

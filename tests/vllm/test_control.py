@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 from vllm_bench.vllm import server as control
 from vllm_bench.vllm.address import is_own_address
-from vllm_bench.vllm.server import ControlError, Model, Server, page_getter
+from vllm_bench.vllm.models import Model
+from vllm_bench.vllm.server import ControlError, Server, page_getter
 
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm
+from tests.support.running import free_port
 
 
 def answer(status: int, body: object = b"", content_type: str = "application/json") -> list[Step]:
@@ -50,12 +52,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     virtual = SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep)
     monkeypatch.setattr(control, "time", virtual)
     return now_s
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_server_that_answers_health_is_ready(tiny_vllm: TinyVllm, connect) -> None:

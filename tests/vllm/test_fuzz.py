@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.records.beside.families import COUNTERS, STARTED
 from vllm_bench.vllm.calls import Answer, Calls, NoAnswerError
+from vllm_bench.vllm.models import Model
 from vllm_bench.vllm.page import PageError, read_page
-from vllm_bench.vllm.server import ControlError, Model, Server
+from vllm_bench.vllm.server import ControlError, Server
 
 from tests.support.far_end import CLOSE, FarEnd
 from tests.vllm.wild import edited_bytes, edited_json, edited_page

@@ -15,7 +15,8 @@ from vllm_bench.run.session import Session
 from vllm_bench.vllm import no_answer
 from vllm_bench.vllm import server as control
 from vllm_bench.vllm.address import Tls
-from vllm_bench.vllm.server import ControlError, Model, Server
+from vllm_bench.vllm.models import Model
+from vllm_bench.vllm.server import ControlError, Server
 
 from tests.support.far_end import CLOSE, RESET, FarEnd, Step, TinyVllm
 

@@ -28,6 +28,7 @@ from vllm_bench.watch.gpu_elsewhere import (
 )
 from vllm_bench.watch.recording import GpuFacts, GpuRecording, Problem, UnavailableError
 
+from tests.support.running import wait_for
 from tests.support.shimmed import TWO_GPUS, Collected, environment
 
 pytestmark = pytest.mark.process
@@ -160,13 +161,6 @@ def python(code: str) -> str:
     return shlex.join([sys.executable, "-c", code])
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up, "it never came"
-        time.sleep(0.01)
-
-
 def test_rows_of_another_machine_are_on_the_clock_of_the_run(tmp_path: Path) -> None:
     record = recording(tmp_path)
     sampler = CommandSampler(command(tmp_path, TWO_GPUS + "1 3 all=!15\n", "--hz", "50"), record)
@@ -215,6 +209,7 @@ def test_another_machine_without_a_gpu_says_so(tmp_path: Path) -> None:
 
 PRINT_ROWS = """
 import time
+
 print({header!r})
 for i in range({count}):
     print(f"0.0,{{time.time() + {ahead_s}}},0,GPU-a" + "," * 10, flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from vllm_bench.records.beside.sample_file import read_server_rows
+from vllm_bench.records.beside.sample_file import read_server
 from vllm_bench.vllm.page import read_page, together
 from vllm_bench.watch.sources import Change, Sources
 from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording
@@ -90,7 +90,7 @@ def sampled(folder: Path, *pages: str) -> tuple[pd.DataFrame, dict[str, object]]
         sampler.sample()
     recording.anchor(0, 0.0)
     facts = recording.facts()
-    rows = read_server_rows(folder / "x.csv")
+    rows = read_server(folder / "x.csv")[0]
     assert rows is not None
     return pd.DataFrame(rows.columns), facts
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.records.beside.said_file import said_of
-from vllm_bench.records.beside.sample_file import read_server_rows
+from vllm_bench.records.beside.sample_file import read_server
 from vllm_bench.records.beside.samples import ServerRow
 from vllm_bench.records.row import columns
 from vllm_bench.vllm.page import PageError, Spent, read_page
@@ -84,7 +84,7 @@ def asked(folder: Path, *answers: str | None) -> tuple[pd.DataFrame, Any]:
 
 def view(folder: Path) -> pd.DataFrame:
     """Return what was recorded in a folder, as a row per engine and reading."""
-    rows = read_server_rows(folder / "x.csv")
+    rows = read_server(folder / "x.csv")[0]
     assert rows is not None
     return pd.DataFrame(rows.columns)
 

@@ -16,6 +16,7 @@ from vllm_bench.wire.opening import open_connection
 from vllm_bench.wire.streams import Streams
 
 from tests.support.far_end import FarEnd
+from tests.support.running import free_port
 
 
 def opened(
@@ -68,11 +69,6 @@ def test_an_address_is_not_looked_up(host: str, monkeypatch: pytest.MonkeyPatch)
         with suppress(OSError):
             opened("localhost", server.port, new_loop=asyncio.new_event_loop)
         assert asked == ["localhost"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -188,17 +188,12 @@ def _status(case: Case) -> Iterator[str]:
         if run.info is None:
             if run.rows and not case.rules.takes_all:
                 yield f"{run.run_id}: rows without a JSON that can be read"
-        elif run.status not in ("complete", "interrupted", "failed", "running"):
+        elif run.status not in ("complete", "incomplete", "interrupted", "failed", "running"):
             yield f"{run.run_id}: {run.status}"
         elif run.status == "running" and not case.rules.silent and case.code is not None:
             yield f"{run.run_id}: still running, by its JSON"
-        elif run.status == "complete" and _lacks(case, run):
+        elif run.status == "complete" and not (case.rules.takes_all or _is_whole(case, run)):
             yield f"{run.run_id}: complete with {len(run.rows)} of {case.requests} rows"
-
-
-def _lacks(case: Case, run: LeftRun) -> bool:
-    rules = case.rules
-    return not (rules.one_sender or rules.takes_all or _is_whole(case, run))
 
 
 def _words(case: Case) -> Iterator[str]:

@@ -20,6 +20,7 @@ from .chart import CROSSES, DASHES, MANY, MARKS, Axis, Band, Chart, Line, Panel,
 
 DIGITS = 5  # more is never visible, and a page of ten runs has to stay small
 NUMBER = f":,.{DIGITS}~g"
+MOST_TEXT, MOST_HOVER = 200, 300  # characters of a name, and of a line of a hover label
 LINE_LENGTH = 60  # of a hover label, which plotly doesn't fold
 PANEL_PX, MARGIN_PX = 118, 90  # of a panel with its gap; of the axis and the legend
 SIDES = {
@@ -106,12 +107,12 @@ def _name_once(traces: Iterable[dict[str, Any]]) -> None:
 # ---- text ----
 
 
-def chart_text(text: object, limit: int = 200) -> str:
+def chart_text(text: object) -> str:
     """Return untrusted text so that plotly draws it unchanged: no tag, template or formula.
 
     Plotly turns entities back into characters after it has looked for tags and templates.
     """
-    safe = html.escape(printable(text, limit), quote=False)
+    safe = html.escape(printable(text, MOST_TEXT), quote=False)
     for character in "{}$":
         safe = safe.replace(character, f"&#{ord(character)};")
     return safe
@@ -121,10 +122,10 @@ def _lines(text: str) -> str:
     return "<br>".join(chart_text(line) for line in text.split("\n"))
 
 
-def hover_lines(text: str, limit: int = 300) -> str:
+def hover_lines(text: str) -> str:
     """Return untrusted text, its lines kept and folded, for a hover label."""
     lines = (
-        textwrap.wrap(printable(line, limit), LINE_LENGTH) or [""] for line in text.split("\n")
+        textwrap.wrap(printable(line, MOST_HOVER), LINE_LENGTH) or [""] for line in text.split("\n")
     )
     return "<br>".join(chart_text(part) for folded in lines for part in folded)
 

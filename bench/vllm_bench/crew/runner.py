@@ -74,6 +74,7 @@ class _Run:
         self._awake = AwakeClock()
         self._ending = Ending(plan, progress, self._tell)
         self._course = Course(plan, crew, progress, tally, self._ending, clock_now())
+        progress.lost = self._course.lost
 
     def get_ready(self) -> bool:
         """Wait for connections and for the warm-up; False: the user asked to stop.

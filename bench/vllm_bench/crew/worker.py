@@ -82,7 +82,7 @@ class Worker:
 
 
 class Crew(Protocol):
-    """Who sends a plan: each worker has its part of it, and waits for the start."""
+    """Who sends a plan: each worker has its portion or share of it, and waits for the start."""
 
     what: str  # they are: `sending processes`
     head_start_s: float  # from the order to start to the start

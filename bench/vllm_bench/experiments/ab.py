@@ -9,8 +9,9 @@ from pathlib import Path
 from ..compare.comparison import Comparison
 from ..errors import UsageError
 from ..launch.left_behind import Process, end_session
+from ..records.beside.going_on import new_id
 from .servers import Standing
-from .state import State, experiments, new_id, scenario_sha256
+from .state import State, experiments, scenario_sha256
 from .turns import Means
 from .visits import FEWEST_FOR_A_WORD
 

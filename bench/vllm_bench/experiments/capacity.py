@@ -15,6 +15,7 @@ from ..errors import BenchError, UsageError
 from ..figures.metrics import headline_metric
 from ..plan.plan import Plan
 from ..prompts.order import derive_seed
+from ..records.beside.going_on import checksum, new_id
 from ..records.find_runs import load_run
 from ..records.run_info import RunInfo, read_run_info
 from ..records.text import printable
@@ -25,7 +26,7 @@ from ..scenario.scenario import Scenario
 from ..search.axis import Of, axis_of, objectives, scenario_at, space_of
 from ..search.early import OVER, Counts
 from ..search.judged import Run, judged
-from ..search.kept import FOLDER, Search, Status, checksum, new_id, searches, write_search
+from ..search.kept import FOLDER, Search, Status, searches, write_search
 from ..search.probe import Probe
 from ..search.sizes import FEWEST_REQUESTS, Size, expected, run_s, size_of
 from ..search.steps import FEWEST, SPOILT, Space, Step, next_step, stuck
@@ -131,7 +132,7 @@ class Searching:
                     return self._again(found)
             self.say("no search of this scenario and range is left to go on with: a new one")
         return Search(
-            id=new_id(self.asked.scenario.name),
+            id=f"{self.asked.scenario.name}-{new_id()}",
             asked=self.asked.checksum,
             scenario=self.asked.scenario.masked(),
             of=self.asked.of,

@@ -14,10 +14,11 @@ from ..launch.env import Settings
 from ..launch.process import ServerProcess
 from ..launch.said import said
 from ..launcher import DEFAULT_MODEL, HUBS_OWN
+from ..records.beside.going_on import checksum
 from ..records.text import masked
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import MASK, is_secret_key
-from .state import Asked, checksum
+from .state import Asked
 
 WHERE = ("host", "port", "api_key")  # of what is asked: no setting that is compared
 KEY_NAME = "VLLM_API_KEY"

@@ -6,32 +6,23 @@ visits are whole. It has the names of settings and a checksum, never the value o
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from ..launch.left_behind import Process, left_of
-from ..records.safe_file import read_regular, write_atomically
+from ..records.beside.going_on import Kept, KeptError, checksum, read_kept
+from ..records.safe_file import write_atomically
 from ..records.text import printable
 from ..scenario.scenario import Scenario
 from .visits import FEWEST_FOR_A_WORD, Side, Visit, left
 
 FOLDER = "experiments"  # in the results
-MOST_BYTES = 16_000_000
 
 Status = Literal["going on", "whole", "failed", "broken off"]
-
-
-class Kept(BaseModel):
-    """A part of the file: nothing else may be in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Asked(Kept):
@@ -54,7 +45,9 @@ class Attempt(Kept):
     began: str  # UTC
     took_s: float | None = None
     ready_s: float | None = None  # from start to ready; None: it wasn't started for this
-    server: dict[str, Any] = {}  # version, fingerprint, settings in force, as it says itself
+    server: dict[str, Any] = Field(
+        default={}
+    )  # version, fingerprint, settings in force, as it says itself
     run_ids: tuple[str, ...] = ()
     why: str | None = None  # it isn't whole
     log: tuple[str, ...] = ()  # the server's last lines then
@@ -137,15 +130,6 @@ class State(Kept):
         return (self.turn, self.repeats, self.scenario_sha256, self.restarted, *sides)
 
 
-class StateError(Exception):
-    """A file that is no experiment's; the text is one line for people."""
-
-
-def new_id() -> str:
-    """Return a name that no other experiment has: `20261128T150000Z-1f2e3d4c`."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
-
-
 def now() -> str:
     """Return the time for a file, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -164,18 +148,10 @@ def write_state(results: Path, state: State) -> None:
 
 
 def read_state(path: Path) -> State:
-    """Read an experiment's file. Raises StateError."""
-    try:
-        state = State.model_validate_json(read_regular(path, MOST_BYTES))
-    except OSError as e:
-        raise StateError(f"{path}: can't be read: {e.strerror}") from e
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        said = printable(f"{where}: {first['msg']}")
-        raise StateError(f"{path}: not an experiment of ab.py: {said}") from e
+    """Read an experiment's file. Raises KeptError."""
+    state = read_kept(path, "an experiment of ab.py", State.model_validate_json)
     if state.id != path.stem:
-        raise StateError(f"{path}: of another experiment: {printable(state.id, 60)}")
+        raise KeptError(f"{path}: of another experiment: {printable(state.id, 60)}")
     return state
 
 
@@ -184,14 +160,8 @@ def experiments(results: Path) -> Iterator[State]:
     for path in sorted((results / FOLDER).glob("*.json"), reverse=True):
         try:
             yield read_state(path)
-        except StateError:  # another script's, or damaged: it can't be gone on with
+        except KeptError:  # another script's, or damaged: it can't be gone on with
             continue
-
-
-def checksum(facts: object) -> str:
-    """Return a checksum that is equal where facts are, in any order of keys."""
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()
 
 
 def scenario_sha256(scenario: Scenario) -> str:

@@ -3,27 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..records.text import printable
-from ..stats.batches import BATCHES, Values
+from ..stats.batches import BATCHES, Interval, Values
+from ..stats.rate import pooled_rate
 from ..stats.share import Share, pooled_share, together
 from .facts import Facts
 from .jobs.jobs import JOB_TIMES
 from .metrics import NO_ANSWER, headline_metric, why_absent
 from .objectives import (
     BETWEEN_TOKENS,
-    Attainment,
+    Judged,
     Objective,
     Outcome,
     RateObjective,
     RateOutcome,
+    Word,
     objectives_of,
 )
 from .throughput import rate_of, rate_window, shares_inside
+
+
+@dataclass(frozen=True, slots=True)
+class Attainment:
+    """The outcomes of one or several runs, and the requests that met every objective on one."""
+
+    outcomes: tuple[Outcome | RateOutcome, ...]
+    good_share: Share
+    good_in_window: float
+    window_s: float | None  # of all runs together; None: a run had no steady window
+
+    @property
+    def arrivals(self) -> int:
+        return self.good_share.of
+
+    @property
+    def good(self) -> int:
+        return sum(self.good_share.within)
+
+    @property
+    def word(self) -> Word:
+        """The worst of its outcomes' words."""
+        words = {outcome.word for outcome in self.outcomes}
+        return "missed" if "missed" in words else "not shown" if "not shown" in words else "met"
+
+    @property
+    def met(self) -> bool:
+        return self.word == "met"
+
+    @property
+    def missed(self) -> tuple[Judged, ...]:
+        return tuple(o for o in self.outcomes if o.word == "missed")
+
+    @property
+    def too_little(self) -> bool:
+        """Whether rates alone were missed: more load may bring them."""
+        return bool(self.missed) and all(isinstance(o, RateOutcome) for o in self.missed)
+
+    @property
+    def not_shown(self) -> tuple[Judged, ...]:
+        return tuple(o for o in self.outcomes if o.word == "not shown")
+
+    @property
+    def on_shares(self) -> tuple[Outcome, ...]:
+        """The outcomes of objectives on a share of the requests, or of the jobs: not on rates."""
+        return tuple(o for o in self.outcomes if isinstance(o, Outcome))
+
+    @property
+    def on_requests(self) -> tuple[Outcome, ...]:
+        """The outcomes of objectives that a single request can meet: not on rates, nor on jobs."""
+        return tuple(o for o in self.on_shares if not o.objective.of_jobs)
+
+    @property
+    def by_class(self) -> bool:
+        """Whether there are outcomes of several classes: each is judged by itself."""
+        return any(o.objective.of_class is not None for o in self.outcomes)
+
+    @property
+    def unmeasured(self) -> str | None:
+        """Why it is unknown which requests met every objective; None: it is known."""
+        return next((o.unmeasured for o in self.on_requests if o.unmeasured is not None), None)
+
+    @property
+    def share(self) -> float | None:
+        """Requests that met every objective on one, of the arrivals.
+
+        None: none came, it is unmeasured, there are objectives on rates alone, or each class has
+        its own: a mean over classes would hide the one that was served badly.
+        """
+        if not self.arrivals or not self.on_requests or self.unmeasured is not None:
+            return None
+        if self.by_class:
+            return None
+        return self.good / self.arrivals
+
+    @property
+    def interval(self) -> Interval | None:
+        return None if self.share is None else self.good_share.interval
+
+    @property
+    def goodput_per_s(self) -> float | None:
+        """Requests per second that met every objective, in the steady window."""
+        if not self.window_s or not self.on_requests or self.unmeasured is not None:
+            return None
+        return self.good_in_window / self.window_s
 
 
 def attainment(facts: Facts) -> Attainment | None:
@@ -168,3 +255,38 @@ def _metric_values(facts: Facts, objective: Objective) -> Values:
     if objective.metric is None:
         return np.full(facts.rows, np.nan)
     return facts.times(objective.metric)
+
+
+def without(found: Attainment, metric: str, why: str) -> Attainment:
+    """Return an attainment in which objectives on a metric count as not measured."""
+    outcomes = (
+        replace(one, unmeasured=why) if one.objective.metric == metric else one
+        for one in found.outcomes
+    )
+    return replace(found, outcomes=tuple(outcomes))
+
+
+def pooled(parts: Sequence[Attainment]) -> Attainment | None:
+    """Return several runs' attainment as one; None where their objectives differ."""
+    if not parts or len({tuple(o.objective for o in part.outcomes) for part in parts}) > 1:
+        return None
+    windows_s = [part.window_s for part in parts if part.window_s is not None]
+    return Attainment(
+        outcomes=tuple(
+            _pooled_outcome(each) for each in zip(*(part.outcomes for part in parts), strict=True)
+        ),
+        good_share=pooled_share([part.good_share for part in parts]),
+        good_in_window=sum(part.good_in_window for part in parts),
+        window_s=sum(windows_s) if len(windows_s) == len(parts) else None,
+    )
+
+
+def _pooled_outcome(parts: Sequence[Outcome | RateOutcome]) -> Outcome | RateOutcome:
+    unmeasured = next((o.unmeasured for o in parts if o.unmeasured), None)
+    rates = [one for one in parts if isinstance(one, RateOutcome)]
+    if rates:
+        rate, whole = pooled_rate([one.rate for one in rates]), any(one.whole for one in rates)
+        return RateOutcome(rates[0].objective, rate, whole, unmeasured)
+    shares = [one for one in parts if isinstance(one, Outcome)]
+    share = pooled_share([one.share for one in shares])
+    return Outcome(shares[0].objective, share, unmeasured)

@@ -93,13 +93,13 @@ def _hidden(found: re.Match[str]) -> str:
     return f"{found[0][: found.start('value') - found.start()]}{mask}"
 
 
-def tail_of(log: Path, most_bytes: int = TAIL_BYTES) -> list[str]:
+def tail_of(log: Path) -> list[str]:
     """Return the last lines of a log, none where it can't be read."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - most_bytes))
-            text = file.read(most_bytes).decode(errors="replace")
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            text = file.read(TAIL_BYTES).decode(errors="replace")
     except OSError:
         return []
     return [line for line in re.split(r"[\r\n]+", text) if line.strip()]

@@ -102,7 +102,7 @@ def say_dry(asked: Asked, say: Callable[[str], None]) -> None:
     if _engine(asked) is not None:
         count = asked.machines or len(asked.senders) or own_nodes(asked.ray or "")
         many = some_machines(count) if count else "machines of a cluster"
-        say(f"sent from {many}, each its part by its cores: a dry run starts none")
+        say(f"sent from {many}, each its portion by its cores: a dry run starts none")
 
 
 def _engine(asked: Asked) -> Engine | None:
@@ -128,7 +128,7 @@ def _engine(asked: Asked) -> Engine | None:
     for name in ("listen", "key_file", "keep_rows_remote"):
         if getattr(asked, name) not in (None, False):
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag}: for several machines alone: --senders, --ray")
+            raise UsageError(f"{flag}: for several machines alone: --senders, --ray, --machines")
     return None
 
 
@@ -173,7 +173,7 @@ def _gathered(
             raise MachinesError(printable(door.misfit, 300))
         have = f"{len(whole)} of {some_machines(wanted)} came"
         if ended or now_s - begin_s > limit_s:
-            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over'}")
+            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over (--wait-s)'}")
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
             say(f"{have} so far (Ctrl-C ends the waiting)")

@@ -6,16 +6,32 @@ The file is checked once, here: what is read of it elsewhere has the kind that `
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import orjson
 
-from .request_record import MOST_OF_A_NAME, RecordsError
-from .row import MOST
+from .kinds import (
+    Shape,
+    anything,
+    at_least_0,
+    count,
+    flag,
+    from_1,
+    limits,
+    moment,
+    name,
+    number,
+    one_of,
+    or_null,
+    rate,
+    share,
+    text,
+    tokens,
+    whole,
+)
+from .request_record import RecordsError
 from .safe_file import read_regular, write_atomically
 from .text import printable
 
@@ -24,8 +40,10 @@ MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
 MOST_LEVELS = 32  # of mappings and lists in each other
 MOST_TOLD = 3  # wrong places that are named; the others are counted
 
+# `incomplete`: it went to its end without a machine, or a sending process, that was lost.
 # `stopped`: by the search that it belongs to, since more of it would have shown nothing else.
-RunStatus = Literal["running", "complete", "interrupted", "failed", "stopped"]
+RunStatus = Literal["running", "complete", "incomplete", "interrupted", "failed", "stopped"]
+TO_THE_END = ("complete", "incomplete")  # after which a session's next run may follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,98 +105,6 @@ def write_run_info(path: Path, info: RunInfo) -> None:
 
 # ---- what is read, and of which kind it must be ----
 
-Kind = Callable[[object], bool]  # its docstring says what it must be
-Shape = Kind | dict[str, Any] | list[Any]  # of each key (`*`: of any other), of each of a list
-
-
-def anything(found: object) -> bool:
-    """anything"""
-    return True
-
-
-def text(found: object) -> bool:
-    """a text"""
-    return isinstance(found, str)
-
-
-def name(found: object) -> bool:
-    """a text of at most 300 characters"""
-    return isinstance(found, str) and len(found) <= MOST_OF_A_NAME
-
-
-def flag(found: object) -> bool:
-    """true or false"""
-    return isinstance(found, bool)
-
-
-def number(found: object) -> bool:
-    """a number below 2^53"""
-    return type(found) in (int, float) and -MOST <= found <= MOST  # type: ignore[operator]
-
-
-def at_least_0(found: object) -> bool:
-    """a number from 0 to 2^53"""
-    return number(found) and found >= 0  # type: ignore[operator]
-
-
-def count(found: object) -> bool:
-    """a whole number from 0 to a billion"""
-    return type(found) is int and 0 <= found <= 1_000_000_000
-
-
-def tokens(found: object) -> bool:
-    """a whole number from 0 to 2^53"""
-    return type(found) is int and 0 <= found <= MOST
-
-
-def from_1(found: object) -> bool:
-    """a whole number from 1 to a billion"""
-    return count(found) and found != 0
-
-
-def whole(found: object) -> bool:
-    """a whole number"""
-    return type(found) is int
-
-
-def rate(found: object) -> bool:
-    """a rate from a billionth to a billion a second"""
-    return number(found) and 1e-9 <= found <= 1e9  # type: ignore[operator]
-
-
-def moment(found: object) -> bool:
-    """seconds since 1970, before the year 9999"""
-    return number(found) and 0 <= found < 253_370_764_800  # type: ignore[operator]
-
-
-def status(found: object) -> bool:
-    """running, complete, interrupted, failed or stopped"""
-    return found in get_args(RunStatus)
-
-
-def limits(found: object) -> bool:
-    """limits in ms by percentile, as {"p95": 500}"""
-    return isinstance(found, dict) and all(
-        re.fullmatch(r"p(?!0+(\.0*)?$)\d{1,2}(\.\d+)?", name) and at_least_0(limit)
-        for name, limit in found.items()
-    )
-
-
-def share(found: object) -> bool:
-    """a share from 0 to 1"""
-    return number(found) and 0 <= found <= 1  # type: ignore[operator]
-
-
-def or_null(kind: Kind) -> Kind:
-    """Return the kind that also has null: nothing is known."""
-
-    def either(found: object) -> bool:
-        return found is None or kind(found)
-
-    either.__doc__ = f"{kind.__doc__}, or null"
-    return either
-
-
 CLOCK = {"wall_s": moment, "monotonic_ns": whole}
 TIMES = {"ticks": or_null(count), "*": or_null(number)}  # quantiles in ms
 LATENESS: Shape = {"*": TIMES}
@@ -189,9 +115,9 @@ WORKER: Shape = {
 }
 MACHINE: Shape = {
     "machine": name,
-    **dict.fromkeys(("host", "boot_id", "python"), or_null(name)),
+    **dict.fromkeys(("host", "boot_id"), or_null(name)),
     **dict.fromkeys(("cores", "senders", "rows", "fetched"), or_null(tokens)),
-    **dict.fromkeys(("nice", "most_files"), or_null(whole)),  # -1: without a limit
+    "nice": or_null(whole),
     "lost": or_null(text),
     **dict.fromkeys(("offset_ms", "drift_ppm", "start_apart_ms"), or_null(number)),
     "offset_error_ms": or_null(at_least_0),
@@ -245,9 +171,7 @@ LEVEL: dict[str, Shape] = {
     "request_rate": or_null(rate),
     "num_requests": count,
 }
-PROMPTS: Shape = {
-    **{"max_uses": or_null(count), "dataset": or_null(text), "sha256": or_null(text)},
-}
+PROMPTS: Shape = {"max_uses": or_null(count), **dict.fromkeys(("dataset", "sha256"), or_null(text))}
 PLAN: dict[str, Shape] = {
     **dict.fromkeys(("sha256", "shape", "start", "history"), or_null(text)),
     **dict.fromkeys(("speed", "realised_rate"), or_null(rate)),
@@ -259,7 +183,7 @@ PLAN: dict[str, Shape] = {
 SHAPE: dict[str, Shape] = {
     "schema_version": whole,
     "run_id": text,
-    "status": status,
+    "status": one_of(get_args(RunStatus)),
     "session": or_null(text),
     "scenario": SCENARIO,
     **LEVEL,
@@ -281,14 +205,7 @@ SHAPE: dict[str, Shape] = {
     "plan": {
         **PLAN,
         "alone": or_null(text),
-        "classes": {
-            "*": {
-                **LEVEL,
-                "scenario": SCENARIO,
-                "prompts": PROMPTS,
-                "plan": PLAN,
-            }
-        },
+        "classes": {"*": {**LEVEL, "scenario": SCENARIO, "prompts": PROMPTS, "plan": PLAN}},
         "quality": {**dict.fromkeys(("pass", "set"), text), "questions": count},
     },
     "unmeasured": {"*": tokens},
@@ -414,9 +331,7 @@ def _right(found: Any, shape: Shape, path: str, wrong: list[str]) -> Any:
         return [value for value in each if value is not _WRONG]
     if callable(shape) and shape(found):
         return found
-    must = (
-        shape.__doc__ if callable(shape) else "a list" if isinstance(shape, list) else "a mapping"
-    )
+    must = shape.must if callable(shape) else "a list" if isinstance(shape, list) else "a mapping"
     wrong.append(f"{printable(path, 100)} is {printable(found, 40)!r}, and must be {must}")
     return _WRONG
 

@@ -8,7 +8,6 @@ completed it (the format: https://html.spec.whatwg.org/multipage/server-sent-eve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 
 DONE = b"[DONE]"
 BLANKS = b' \t\r\n"'  # what may stand around it
@@ -141,11 +140,3 @@ class EventSplitter:
                 payload = TypedPayload(payload)
                 payload.kind = kind
         return payload
-
-
-def split_events(reads: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Yield (stamp_ns, payload) for each event in (stamp_ns, bytes) reads."""
-    splitter = EventSplitter()
-    for stamp_ns, chunk in reads:
-        for payload in splitter.feed(chunk):
-            yield stamp_ns, payload

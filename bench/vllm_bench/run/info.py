@@ -21,7 +21,8 @@ from ..plan.times import schedule_seed
 from ..prompts.prompt import together
 from ..records.run_info import ClockPair, RunInfo
 from ..records.text import masked_in
-from ..vllm.server import Model, Server
+from ..vllm.models import Model
+from ..vllm.server import Server
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

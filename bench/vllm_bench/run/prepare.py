@@ -29,7 +29,8 @@ from ..records.same_run import RunKey
 from ..records.text import masked, printable
 from ..scenario.scenario import Scenario, ScenarioError
 from ..scenario.secrets import secrets_of
-from ..vllm.server import Model, Server
+from ..vllm.models import Model
+from ..vllm.server import Server
 from .info import server_facts
 
 Environment = Mapping[str, str]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import UsageError
 from .load_keys import SHAPES
 from .mistakes import nearest, word
 from .secrets import masked_words
 from .yaml_file import YamlError, parse_yaml
+
+T = TypeVar("T")
 
 # The keys that have a flag of their own; others go by --set.
 FLAGS = {
@@ -62,6 +64,15 @@ def check_named(flag: str, name: str, there: Collection[str], file: object) -> N
         raise UsageError(
             f"{flag} {name}: {file} has {', '.join(there)}{nearest(name, list(there))}"
         )
+
+
+def one_named(found: Mapping[str, T], name: str | None, file: object) -> T:
+    """Return the scenario that --name means, or a file's only one. Raises UsageError."""
+    if name is None and len(found) > 1:
+        raise UsageError(f"--name is missing: {file} has {', '.join(found)}")
+    name = name or next(iter(found))
+    check_named("--name", name, found, file)
+    return found[name]
 
 
 def with_assigned(

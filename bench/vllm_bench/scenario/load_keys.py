@@ -10,16 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
+
+from .nested.groups import ClassKeys, ClassName, Conversations
+from .nested.keys import LONGEST_S, Keys, setting
 
 # Below the range, gaps are nearly constant and their quantiles lose digits. Above it, nearly all
 # requests come at once, and only millions of them show the rate.
@@ -46,139 +42,9 @@ DECIDED = (
 ALTERNATIVES = (SHAPES, ("num_requests", "duration_s"))
 MOST_REQUESTS = 20_000_000  # of one level; their schedule and bodies are kept in memory
 
-LONGEST_S = 1e7  # months: a larger number is a mistake, and clocks would overflow
 MOST_DIVISOR = 1000  # of recorded lengths: what is left of them then is a template
 
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
-
-
-def setting(text: str, example: Any, default: Any = ..., **limits: Any) -> Any:
-    """Return a key's field: its meaning, an example, its default (none: the key is required)."""
-    return Field(default, description=text, examples=[example], **limits)
-
-
-def _is_number(annotation: Any) -> bool:
-    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
-
-
-class Keys(BaseModel):
-    """Keys of a scenario: no others are allowed, and numbers must be finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_yes_or_no(cls, value: object, info: ValidationInfo) -> object:
-        # YAML reads yes and no as booleans, and pydantic those as 1 and 0.
-        given = value if isinstance(value, list) else [value]
-        if any(isinstance(v, bool) for v in given):
-            assert info.field_name is not None
-            if _is_number(cls.model_fields[info.field_name].annotation):
-                raise ValueError("must be a number, not yes or no")
-        return value
-
-
-class ToolCalls(Keys):
-    """Turns that bring a tool's result, after the time that the tool took."""
-
-    share: float = setting("share of the turns after the first one", 0.7, gt=0, le=1)
-    wait_s: float = setting(
-        "median seconds from an answer's end to the tool's result", 2, 2.0, gt=0, le=LONGEST_S
-    )
-
-
-class Conversations(Keys):
-    """Several turns: each contains the history and waits for the last answer."""
-
-    turns: int = setting("turns of each conversation", 4, ge=1, le=1000)
-    think_time_s: float = setting(
-        "seconds from an answer's end to the next turn", 2, 0.0, ge=0, le=LONGEST_S
-    )
-    tool_calls: ToolCalls | None = setting(
-        "turns that bring a tool's result in place of a person's words",
-        {"share": 0.7, "wait_s": 2},
-        None,
-    )
-
-
-QUESTIONS = ("arithmetic", "gsm8k")
-
-
-class Quality(Keys):
-    """Questions whose answers are known: first asked one at a time, then at each level."""
-
-    set: str = setting("the questions: arithmetic, gsm8k, or file:PATH", "gsm8k", "arithmetic")
-    questions: int = setting("how many are asked, once in each run", 200, 400, ge=20, le=100_000)
-    again: bool = setting("ask one at a time once more, last: the server's own noise", True, False)
-
-    @field_validator("set")
-    @classmethod
-    def _known_set(cls, value: str) -> str:
-        if value in QUESTIONS or (value.startswith("file:") and len(value) > len("file:")):
-            return value
-        raise ValueError(f"must be one of {', '.join(QUESTIONS)}, file:PATH")
-
-    @property
-    def dataset(self) -> str:
-        """The set's name among those of prompts."""
-        return self.set if self.set.startswith("file:") else f"quality:{self.set}"
-
-
-class Prefix(Keys):
-    """Groups of requests that begin alike, each with a text of its own: see traces/groups.py."""
-
-    groups: int = setting("groups, each with a beginning of its own", 32, ge=1, le=100_000)
-    tokens: int | None = setting(
-        "tokens that the prompts of a group begin with, chat template included", 2048, None, ge=1
-    )
-    hit_rate: float | None = setting(
-        "share of all prompt tokens that a cache should find; the beginning's length follows",
-        0.75,
-        None,
-        gt=0,
-        lt=1,
-    )
-    share: float = setting("of the requests that are in a group", 0.9, 1.0, gt=0, le=1)
-    zipf: float = setting(
-        "group k has 1/k to this power of the requests; 0: all the same", 1.1, 0.0, ge=0, le=10
-    )
-    primed: bool = setting("send one request of each group before the start", True, False)
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Prefix:
-        if (self.tokens is None) == (self.hit_rate is None):
-            raise ValueError("give one of tokens, hit_rate")
-        return self
-
-
-class ClassKeys(Keys):
-    """A class of users: its part of the load, and keys that it sets for itself (`own`)."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    share: float | None = setting(
-        "of the arrivals, or of a closed loop's streams; those of all classes are 1 together",
-        0.7,
-        None,
-        gt=0,
-        le=1,
-    )
-    streams: int | None = setting(
-        "streams of its own, which a closed loop keeps busy", 8, None, ge=1, le=16384
-    )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> ClassKeys:
-        if (self.share is None) == (self.streams is None):
-            raise ValueError("give one of share, streams")
-        return self
-
-    @property
-    def own(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-ClassName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
 
 
 class LoadKeys(Keys):

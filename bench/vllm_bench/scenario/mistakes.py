@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic_core import ErrorDetails
 
-from .load_keys import Conversations, Prefix, Quality, ToolCalls
+from .nested.groups import Conversations, Prefix, Quality, ToolCalls
 
 NESTED = (Conversations, ToolCalls, Prefix, Quality)  # keys within a key
 

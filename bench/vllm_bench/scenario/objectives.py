@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from .load_keys import setting
 from .mistakes import nearest, word
+from .nested.keys import setting
 
 # Limits at the 99th percentile in ms, (TTFT, TPOT), of the Server scenario of MLPerf Inference:
 # mlcommons/inference, loadgen/mlperf.conf, `<model>.Server.ttft_latency` and `.tpot_latency`,

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, ValidationError, field_validator, model_val
 from .datasets import DATASETS
 from .forms.response_format import known_format
 from .forms.tools import known_choice, known_tools
-from .load_keys import LONGEST_S, QUESTIONS, Keys, Prefix, Quality, setting
 from .mistakes import nearest, sendable_body, sendable_headers
+from .nested.groups import QUESTIONS, Prefix, Quality
+from .nested.keys import LONGEST_S, Keys, setting
 from .objectives import Slo
 
 # Fields of vLLM's own that constrain an answer, and what they were called in earlier versions.

@@ -14,8 +14,10 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import UsageError
 from .by_flags import FLAGS
-from .load_keys import ARRIVAL_KEYS, ClassKeys, LoadKeys, Quality, replaced, setting
+from .load_keys import ARRIVAL_KEYS, LoadKeys, replaced
 from .mistakes import explain, nearest, short_word, usable_url, variable_name, word
+from .nested.groups import ClassKeys, Quality
+from .nested.keys import setting
 from .objectives import Tiers
 from .request_keys import RequestKeys, quality_problems, with_questions
 from .secrets import MASK, masked_settings

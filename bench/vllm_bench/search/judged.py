@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..figures.attained import attainment, tier_attainments
+from ..figures.attained import Attainment, attainment, tier_attainments
 from ..figures.digits import counted
 from ..figures.facts import Facts
-from ..figures.objectives import BOUND, Attainment, Outcome, RateOutcome
+from ..figures.objectives import BOUND, Outcome, RateOutcome
 from ..records.find_runs import Run as FoundRun
 from ..serverside.server import ServerSide
 from ..stats.distribution import Sample, quantile

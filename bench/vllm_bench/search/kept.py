@@ -6,34 +6,26 @@ follows from the runs alone.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
-from ..errors import BenchError
+from ..records.beside.going_on import KeptError, read_kept
 from ..records.row import Column, Value, to_csv
-from ..records.safe_file import read_regular, write_atomically
+from ..records.safe_file import write_atomically
 from .axis import UNITS, Of
 from .found import Found, answers
 from .probe import Probe
 from .steps import Space
 
 FOLDER = "capacity"  # in the results: the files, and a folder of runs for each search
-MOST_BYTES = 16_000_000
 
 Status = Literal["going on", "done", "out of time", "interrupted", "failed", "stuck"]
-
-
-class KeptError(BenchError):
-    """A file that is no search's; the text is one line for people."""
 
 
 @checked(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -161,33 +153,17 @@ def _found(one: Found) -> dict[str, Any]:
 
 def read_search(path: Path) -> Search:
     """Read a search's JSON. Raises KeptError."""
-    try:
-        raw = orjson.loads(read_regular(path, MOST_BYTES))
-        if isinstance(raw, Mapping):
-            raw = {key: value for key, value in raw.items() if key != "found"}  # from the rows
-        found = _SEARCH.validate_python(raw)
-    except OSError as e:
-        raise KeptError(f"{path}: can't be read: {e.strerror}") from e
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise KeptError(f"{path}: not a search of capacity.py: {where}: {first['msg']}") from e
-    except ValueError as e:
-        raise KeptError(f"{path}: not a search of capacity.py: {e}") from e
+    found = read_kept(path, "a search of capacity.py", _search)
     if found.id != path.stem:
         raise KeptError(f"{path}: of another search: {found.id}")
     return found
 
 
-def new_id(scenario: str) -> str:
-    """Return a name that no other search has: `short_chat-20261128T150000Z-1f2e`."""
-    return f"{scenario}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
-
-
-def checksum(facts: object) -> str:
-    """Return a checksum that is equal where facts are, in any order of keys."""
-    text = orjson.dumps(facts, option=orjson.OPT_SORT_KEYS, default=str)
-    return hashlib.sha256(text).hexdigest()
+def _search(data: bytes) -> Search:
+    raw = orjson.loads(data)
+    if isinstance(raw, Mapping):
+        raw = {key: value for key, value in raw.items() if key != "found"}  # from the rows
+    return _SEARCH.validate_python(raw)
 
 
 def searches(results: Path) -> Iterator[Search]:

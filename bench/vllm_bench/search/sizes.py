@@ -50,11 +50,6 @@ def run_s(size: Size, per_s: float) -> float:
     return size.requests / per_s + AROUND_S
 
 
-def is_full(size: Size, step: Step) -> bool:
-    """Whether it has as many requests as the method asks."""
-    return size.requests >= FULL[step.purpose][0]
-
-
 def expected(space: Space, answer: float) -> Iterator[Step]:
     """Yield the runs of a search that ends at this answer, if nothing goes wrong."""
     low, high = space.low, None

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from ..figures.digits import markdown_table, short
+from ..records.kinds import number
 from ..records.request_record import RecordsError
 from ..records.row import Column, column_docs
-from ..records.run_info import number
 from ..records.safe_file import read_regular, write_atomically
 
 EXACT_MS = 0.1  # a token's stamp at p99: a hundredth of the shortest gaps that servers make

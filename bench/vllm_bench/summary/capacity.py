@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..figures.objectives import Attainment
+from ..figures.attained import Attainment
 from ..scenario.load import Load
 from ..verdict.verdict import Level as VerdictLevel
 from .levels import Level, Series, output_tokens_per_s

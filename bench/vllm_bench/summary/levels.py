@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, pairwise
 
+from ..figures.attained import Attainment, pooled
 from ..figures.digits import short
 from ..figures.metrics import TITLES, headline_metric
-from ..figures.objectives import Attainment, pooled
 from ..records.same_run import server_that_counts, settings_that_count
 from ..scenario.load import Load
 from ..stats.batches import Interval

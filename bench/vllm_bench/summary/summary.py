@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from ..answers.side import PASSES, AnswersSide, answers_side
 from ..answers.together import with_answers_judged
-from ..figures.attained import attainment, tier_attainments
+from ..figures.attained import Attainment, attainment, tier_attainments, without
 from ..figures.client import Reads, reads_of
 from ..figures.facts import Facts
 from ..figures.jobs.jobs import JobFigures, by_depth, job_figures
 from ..figures.machines.side import MachineSide, machine_sides
 from ..figures.metrics import METRICS, NO_SESSIONS, NO_THOUGHTS, headline_metric, why_absent
-from ..figures.objectives import Attainment, without
 from ..figures.thoughts.thinking import ThinkingFigures, thinking_figures
 from ..figures.throughput import (
     ArrivalRates,

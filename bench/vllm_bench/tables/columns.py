@@ -11,9 +11,9 @@ from typing import Any
 
 from ..answers.side import Against, AnswersSide
 from ..figures.absent import joined
+from ..figures.attained import Attainment
 from ..figures.client import busiest_cpu_share, lag_of_loops
 from ..figures.jobs.jobs import JobFigures
-from ..figures.objectives import Attainment
 from ..figures.thoughts.thinking import ThinkingFigures
 from ..records.row import Column, Value, column_docs
 from ..serverside.energy import Cost, Energy

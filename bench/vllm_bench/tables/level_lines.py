@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from ..answers.lost import side_words
 from ..figures.absent import observed
+from ..figures.attained import Attainment
 from ..figures.digits import counted, short
 from ..figures.metrics import TITLES
-from ..figures.objectives import Attainment, Word
+from ..figures.objectives import Word
 from ..records.text import printable
 from ..serverside.energy import SENSOR_NOTE, Cost, Energy
 from ..serverside.gpu import GpuSide

@@ -22,7 +22,7 @@ from ..prompts.order import derive_seed
 from ..prompts.pack import Goal, cut, run_together
 from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
 from ..prompts.source import dataset_notes
-from ..scenario.load_keys import Prefix
+from ..scenario.nested.groups import Prefix
 from .groups import Crowd, commons, drawn_groups, group_sizes
 from .possible import USUAL_BLOCK, Possible, once
 from .prompts import MOST_TRIES, SEARCHES_AT_ONCE, Writer, measure

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from ..prompts.order import permutation
 from ..prompts.prompt import PromptError
-from ..scenario.load_keys import Prefix
+from ..scenario.nested.groups import Prefix
 from .possible import found
 
 

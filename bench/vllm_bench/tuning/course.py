@@ -6,8 +6,6 @@ measured by then is there, and `--resume` goes on behind it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +15,7 @@ from ..compare.compare import compare
 from ..compare.pairs import Side
 from ..experiments.visits import Estimate, duration, sending, visits
 from ..launch.left_behind import Process
+from ..records.beside.going_on import checksum
 from ..records.text import printable
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.scenario import Scenario
@@ -238,5 +237,4 @@ def asked_sha256(course: Course, base: Mapping[str, str]) -> str:
         "screen_s": course.screen_s,
         "search": repr(course.wanted),
     }
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+    return checksum(facts)

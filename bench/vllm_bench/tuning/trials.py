@@ -11,29 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from ..errors import BenchError, UsageError
+from ..errors import UsageError
 from ..launch.left_behind import Process, end_session, left_of
+from ..records.beside.going_on import Kept, KeptError, read_kept
 from ..records.find_runs import load_run
-from ..records.safe_file import read_regular, write_atomically
+from ..records.safe_file import write_atomically
 from ..summary.summary import RunSummary, summarize
 
 FOLDER, FILE, RUNS, LOGS = "tune", "tune.json", "runs", "logs"
-MOST_BYTES = 16_000_000
 
 # `screen`: one short level; `full`: every level; `again`: the two best by turns.
 Stage = Literal["screen", "full", "again"]
-
-
-class TrialsError(BenchError):
-    """A tune.json that can't be gone on with; the text is one line for people."""
-
-
-class Kept(BaseModel):
-    """A part of the file: nothing else may be in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Highest(Kept):
@@ -53,11 +43,11 @@ class Trial(Kept):
     label: str
     visit: int = Field(0, ge=0)  # of the two best by turns, from 1; 0: of the other stages
     pair: int = Field(0, ge=0)
-    settings: dict[str, str] = {}  # that differ from the base's
+    settings: dict[str, str] = Field(default={})  # that differ from the base's
     began: str  # UTC
     took_s: float
     ready_s: float | None = None  # from start to ready; None: it never was
-    server: dict[str, Any] = {}  # settings in force, as it says itself
+    server: dict[str, Any] = Field(default={})  # settings in force, as it says itself
     run_ids: tuple[str, ...] = ()  # from the folder on: runs/demo-…
     capacity: Highest | None = None
     why: str | None = None  # it failed
@@ -119,16 +109,8 @@ def write_tuning(folder: Path, tuning: Tuning) -> None:
 
 
 def read_tuning(folder: Path) -> Tuning:
-    """Read a folder's tune.json. Raises TrialsError."""
-    path = folder / FILE
-    try:
-        return Tuning.model_validate_json(read_regular(path, MOST_BYTES))
-    except OSError as e:
-        raise TrialsError(f"{path}: can't be read: {e.strerror}") from e
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise TrialsError(f"{path}: not written by tune.py: {where}: {first['msg']}") from e
+    """Read a folder's tune.json. Raises KeptError."""
+    return read_kept(folder / FILE, "written by tune.py", Tuning.model_validate_json)
 
 
 def tunings(results: Path) -> Iterator[Tuning]:
@@ -136,7 +118,7 @@ def tunings(results: Path) -> Iterator[Tuning]:
     for path in sorted((results / FOLDER).glob(f"*/{FILE}"), reverse=True):
         try:
             found = read_tuning(path.parent)
-        except TrialsError:  # damaged, or of another version: it can't be gone on with
+        except KeptError:  # damaged, or of another version: it can't be gone on with
             continue
         if found.id == path.parent.name:
             yield found

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,6 +24,7 @@ from ..scenario.secrets import masked_words, secret_texts, url_secrets
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, check_url
 from .in_force import Scalar, in_force
+from .models import Model, models_in
 from .no_answer import FinalError, HungUpError, NoAnswerError, WrongAddressError, other_protocol
 from .page import PageError, Sample, summed, vllm_samples
 
@@ -52,17 +52,6 @@ class WrongServerError(ControlError):
     """What is at the address, or the key for it, is wrong, and stays so."""
 
     exit_code = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One entry of /v1/models; `problem` says what of it could not be read."""
-
-    id: str
-    root: str | None
-    max_model_len: int | None
-    problem: str | None = None
-    parent: str | None = None  # the model that an adapter belongs to
 
 
 class Server:
@@ -193,9 +182,8 @@ class Server:
         return self._models_of(self._json(f"{self.base_url}/models", LIMIT_S))
 
     def _models_of(self, found: Any) -> list[Model]:
-        cards = found.get("data") if isinstance(found, dict) else None
-        models = [_model(card) for card in cards if _names(card)] if isinstance(cards, list) else []
-        if not models and cards != []:
+        models = models_in(found)
+        if models is None:
             raise WrongServerError(f"{self.base_url}/models: not a list of models with their ids")
         return models
 
@@ -394,27 +382,6 @@ def _may_change(status: int) -> bool:
 def _is_empty(found: Any) -> bool:
     """Whether a list of models has none, yet: some gateways write null for that."""
     return found in ({}, []) or (isinstance(found, dict) and found.get("data", 1) in (None, []))
-
-
-def _names(card: object) -> bool:
-    return isinstance(card, dict) and isinstance(card.get("id"), str) and bool(card["id"])
-
-
-def _model(card: dict[str, Any]) -> Model:
-    root, length = card.get("root"), card.get("max_model_len")
-    problem = None
-    try:
-        length = None if length is None else counted(float(length))
-    except (TypeError, ValueError, OverflowError):
-        problem, length = f"max_model_len {str(length)[:40]!r} is no number of tokens", None
-    parent = card.get("parent")
-    return Model(
-        card["id"],
-        root if isinstance(root, str) else None,
-        length or None,
-        problem,
-        parent if isinstance(parent, str) else None,
-    )
 
 
 def _json_of(body: bytes) -> Any:

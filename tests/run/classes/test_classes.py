@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
 from vllm_bench.run.prepare import Job, _context_of
-from vllm_bench.vllm.server import Model
+from vllm_bench.vllm.models import Model
 
 from tests.plan.test_request import scenario
 from tests.scenario.test_answer_form import CITY, by
@@ -63,65 +64,93 @@ def _jsons(folder: Path) -> list[Path]:
     return list((folder / "results").glob("*.json"))
 
 
-@pytest.mark.process
-def test_a_mix_and_each_class_alone(tmp_path: Path, server: Simulated) -> None:
-    path = scenario_of(tmp_path, server)
-    done = run_bench(tmp_path, path, "--alone")
-    assert done.returncode in (0, 4), done.stderr
-    (mix, rows), *alone = runs(tmp_path)
-    assert "by class: chat" in done.stderr
-    assert SECRET not in done.stderr + done.stdout + mix.run_id
-    assert SECRET not in "".join(p.read_text() for p in _jsons(tmp_path))
+@dataclass(frozen=True)
+class Made:
+    """What one call with --alone left: the mix, and then each class alone."""
 
-    # The mix: whole, each row of one class, each class as it was planned.
+    folder: Path
+    said: str
+    every: list[tuple[RunInfo, Any]]
+
+    @property
+    def mix(self) -> tuple[RunInfo, Any]:
+        return self.every[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, server: Simulated) -> Made:
+    folder = tmp_path_factory.mktemp("mix")
+    done = run_bench(folder, scenario_of(folder, server), "--alone")
+    assert done.returncode in (0, 4), done.stderr
+    return Made(folder, done.stderr + done.stdout, runs(folder))
+
+
+@pytest.mark.process
+def test_a_mix_is_whole_and_each_row_is_of_one_class(made: Made) -> None:
+    mix, rows = made.mix
     assert rows["error_kind"].isna().all()
+    assert rows["request_index"].is_unique
     counts = rows["class"].value_counts()
-    told = mix.plan["classes"]
-    assert {name: c["num_requests"] for name, c in told.items()} == dict(counts)
+    assert {name: c["num_requests"] for name, c in mix.plan["classes"].items()} == dict(counts)
     assert counts["chat"] + counts["legal"] == 40
     assert counts["agents"] >= 2
     assert mix.num_requests == len(rows) == counts.sum()
-    assert rows["request_index"].is_unique
-    agents = rows[rows["class"] == "agents"]
-    assert set(agents["turn"]) == {1, 2}
-    assert rows[rows["class"] != "agents"]["turn"].isna().all()
-    assert mix.server["replied_as"].keys() == {"tiny", "red", "blue"}
 
-    # Answers of the one class that asks for a form are held against it.
-    legal = rows[rows["class"] == "legal"]
-    assert (legal["answer_valid"] == 1).all()
+
+@pytest.mark.process
+def test_each_class_is_sent_with_its_own_keys(made: Made) -> None:
+    mix, rows = made.mix
+    assert mix.server["replied_as"].keys() == {"tiny", "red", "blue"}
+    assert set(rows[rows["class"] == "agents"]["turn"]) == {1, 2}
+    assert rows[rows["class"] != "agents"]["turn"].isna().all()
+    assert (rows[rows["class"] == "legal"]["answer_valid"] == 1).all()
     assert rows[rows["class"] != "legal"]["answer_valid"].isna().all()
 
-    # The ledger adds up over the models of all classes.
-    before, after = mix.server_counters["before"], mix.server_counters["after"]
-    assert before is not None
-    assert after is not None
-    moved = after["vllm:generation_tokens_total"] - before["vllm:generation_tokens_total"]
-    assert moved == rows["completion_tokens"].sum() + mix.unmeasured["completion_tokens"]
 
-    # Alone, each sends what it sent in the mix.
-    assert [info.plan["alone"] for info, _ in alone] == ["chat", "legal", "agents"]
-    for info, own in alone:
+@pytest.mark.process
+def test_the_ledger_adds_up_over_the_models_of_all_classes(made: Made) -> None:
+    mix, rows = made.mix
+    counter = "vllm:generation_tokens_total"
+    before, after = ((mix.server_counters[at] or {})[counter] for at in ("before", "after"))
+    assert after - before == rows["completion_tokens"].sum() + mix.unmeasured["completion_tokens"]
+
+
+@pytest.mark.process
+def test_no_secret_of_a_class_is_told(made: Made) -> None:
+    assert "by class: chat" in made.said
+    files = "".join(path.read_text() for path in _jsons(made.folder))
+    assert SECRET not in made.said + made.mix[0].run_id + files
+
+
+@pytest.mark.process
+def test_alone_each_class_sends_what_it_sent_in_the_mix(made: Made) -> None:
+    mix, rows = made.mix
+    assert [info.plan["alone"] for info, _ in made.every[1:]] == ["chat", "legal", "agents"]
+    for info, own in made.every[1:]:
         name = info.plan["alone"]
-        mixed = rows[rows["class"] == name].set_index("request_index")
         assert set(own["class"]) == {name}
         assert info.scenario["label"] == f"alone-{name}"
-        assert info.plan["classes"][name]["plan"]["sha256"] == told[name]["plan"]["sha256"]
+        hashes = [one.plan["classes"][name]["plan"]["sha256"] for one in (info, mix)]
+        assert hashes[0] == hashes[1]
+        mixed = rows[rows["class"] == name].set_index("request_index")
         both = own.set_index("request_index").join(mixed.add_suffix("_mixed"), how="inner")
         assert len(both) >= min(len(own), len(mixed))
-        assert (both["prompt_id"] == both["prompt_id_mixed"]).all()
-        if name != "agents":
-            assert (both["t_scheduled_s"] == both["t_scheduled_s_mixed"]).all()
+        # When a turn of a session is due depends on the answers before it.
+        for column in ("prompt_id", *(["t_scheduled_s"] if name != "agents" else [])):
+            assert (both[column] == both[f"{column}_mixed"]).all()
 
-    again = run_bench(tmp_path, path, "--alone", "--resume")
+
+@pytest.mark.process
+def test_of_runs_alone_only_those_of_a_changed_class_are_made_again(
+    made: Made, server: Simulated
+) -> None:
+    again = run_bench(made.folder, scenario_of(made.folder, server), "--alone", "--resume")
     assert again.stderr.count("is complete: not run again") == 4
-    assert len(_jsons(tmp_path)) == 4
-    # A class that changes makes its own runs and the mix's anew; the others stay.
+    assert len(_jsons(made.folder)) == 4
+    # The mix has other settings then, too.
     changed = {**CLASSES, "legal": {**CLASSES["legal"], "priority": 3}}
-    dry = run_bench(
-        *(tmp_path, scenario_of(tmp_path, server, classes=changed)),
-        *("--alone", "--resume", "--dry-run"),
-    )
+    path = scenario_of(made.folder, server, classes=changed)
+    dry = run_bench(made.folder, path, "--alone", "--resume", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "legal alone" in dry.stdout
 

@@ -177,7 +177,7 @@ def machines_in_words(info: RunInfo | None) -> str | None:
     if not machines:
         return None
     cores = Counter(machine.cores for machine in machines)
-    each = (f"{count} of {known or '?'} cores" for known, count in sorted(cores.items(), key=str))
+    each = (f"{count} with {known or '?'} cores" for known, count in sorted(cores.items(), key=str))
     return f"{len(machines)}: {', '.join(each)}"
 
 

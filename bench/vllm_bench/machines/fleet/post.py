@@ -1,4 +1,4 @@
-"""A machine in one run: its part, how far it is, its clock; a `Worker` to who runs the plan."""
+"""A machine in one run: its portion, how far it is, its clock; a `Worker` to who runs the plan."""
 
 from __future__ import annotations
 
@@ -19,16 +19,26 @@ class Post:
     """A machine in one run."""
 
     machine: Machine
-    plan: Plan  # its part
+    plan: Plan  # its portion
     timeline: Timeline
     worker: Worker
-    begun: int = 0
+    begun: int = 0  # when it last said how far it is
+    rows_then: int = 0  # that it had told by then
     due: dict[int, int] = field(default_factory=dict)  # by part
-    over: bool = True  # from Idle on; and before it was given its part
+    over: bool = True  # from Idle on; and before it was given its portion
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     server_is_here: bool | None = None  # None: it hasn't said
     lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
+
+    def begun_by_now(self) -> int:
+        """Return how many requests of closed loops it has begun, if one went on for each row.
+
+        Rows come sooner than how far it is, so less would seem to be under way. One that was lost
+        has nothing under way.
+        """
+        rows = self.worker.rows.total()
+        return rows if self.machine.lost and not self.stays else self.begun + rows - self.rows_then
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine, once it is over."""
@@ -38,8 +48,6 @@ class Post:
             "cores": self.machine.facts.cores,
             "nice": self.machine.facts.nice,
             "boot_id": self.machine.facts.boot_id,
-            "python": self.machine.facts.python,
-            "most_files": self.machine.facts.most_files,
             "senders": len(self.worker.senders),
             "server_here": self.server_is_here,
             "lateness_ms": self.lates.facts()["lateness_ms"],
@@ -51,7 +59,7 @@ class Post:
 
 
 def post_of(machine: Machine, plan: Plan, run_id: str) -> Post:
-    """Return a machine's post in one run, before it has been given its part."""
+    """Return a machine's post in one run, before it has been given its portion."""
     timeline = Timeline(machine.clock)
     worker = Worker(
         machine.name,

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from ...prompts.order import derive_seed
-from ...scenario.load_keys import Conversations, ToolCalls
+from ...scenario.nested.groups import Conversations, ToolCalls
 from ..share import NS_PER_S
 from .script import Course, Plays, Script, Step
 

@@ -96,15 +96,10 @@ def read_gpu_rows(run: Path, info: RunInfo | None = None) -> Rows | None:
     return _own(path, _read(path, "GPU samples", GpuRow), info, "gpu")
 
 
-def read_server_rows(run: Path, info: RunInfo | None = None) -> Rows | None:
-    """Read `server_metrics/<run_id>.csv` as rows of `ServerRow`; see `read_server`."""
-    return read_server(run, info)[0]
-
-
 def read_server(run: Path, info: RunInfo | None = None) -> tuple[Rows | None, Said | None]:
-    """Read `server_metrics/<run_id>.csv`, as `read_gpu_rows` reads its file, and all of it.
+    """Read `server_metrics/<run_id>.csv` as rows of `ServerRow`, and all that it says.
 
-    Files of before have no more than the rows.
+    As `read_gpu_rows` reads its file. Files of before have no more than the rows.
     """
     path = run.parent / "server_metrics" / f"{run.stem}.csv"
     what, sampler = "server metrics", "server_metrics"

@@ -71,7 +71,7 @@ def _requests(rows: Iterable[Row], tally: Tally) -> dict[str, _Request]:
         blocks = None
         if given.given.get("hash_ids") is not None:
             what = f"blocks of {BLOCK_TOKENS} tokens for {prompt:,} tokens"
-            blocks = given.block_ids("hash_ids", math.ceil(prompt / BLOCK_TOKENS), what)
+            blocks = given.block_ids(math.ceil(prompt / BLOCK_TOKENS), what)
         tally.notes["answers of zero tokens: one is asked for"] += output == 0
         turn = Turn(prompt_tokens=prompt, output_tokens=max(1, output), block_ids=blocks)
         found[name] = _Request(

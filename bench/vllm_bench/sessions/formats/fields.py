@@ -103,14 +103,14 @@ class Fields:
                 raise SessionError(f"{where}: expected an object, given {type(value).__name__}")
             yield Fields(value, where)
 
-    def block_ids(self, key: str, expected: int, what: str) -> tuple[int, ...]:
+    def block_ids(self, expected: int, what: str) -> tuple[int, ...]:
         """Return the ids of a prompt's blocks, which must be as many as `expected`."""
-        value = self.listed(key)
+        value = self.listed("hash_ids")
         if not {*map(type, value)} <= {int}:
-            raise SessionError(f"{self.where}: {key}: expected whole numbers")
+            raise SessionError(f"{self.where}: hash_ids: expected whole numbers")
         if len(value) != expected:
             raise SessionError(
-                f"{self.where}: {key}: expected {expected:,} {what}, given {len(value):,}"
+                f"{self.where}: hash_ids: expected {expected:,} {what}, given {len(value):,}"
             )
         return tuple(value)
 

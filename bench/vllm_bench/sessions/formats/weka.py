@@ -118,7 +118,7 @@ class _Reading:
         self._tally.notes["answers of zero tokens: one is asked for"] += output == 0
         size = self._block_tokens
         what = f"whole blocks of {size} tokens for {prompt:,} tokens"
-        ids = given.block_ids("hash_ids", prompt // size, what)
+        ids = given.block_ids(prompt // size, what)
         blocks = tuple(self._blocks.setdefault(block, block) for block in ids)
         return Turn(
             history=before.place if _goes_on(last, prompt, blocks) else None,

@@ -1,0 +1,1 @@
+"""Parts of the matplotlib pen: its style, its words, axes and legends."""
