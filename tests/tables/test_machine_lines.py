@@ -134,7 +134,7 @@ def test_repeats_from_other_numbers_of_machines_are_told(tmp_path):
     (series,) = series_of([several, alone])
     assert len(series.levels) == 1  # repeats: the load is the same
     assert any("1 or 4 machines" in line for line in repeat_lines(series))
-    assert dict(environment([several, alone]))["client machines"] == "4: 4 with 4 cores, 1"
+    assert dict(environment([several, alone]))["client machines"] == "4 of 4 cores each, 1"
     assert "client machines" not in dict(environment([alone]))
     (same,) = series_of([several, summary_of(tmp_path, sent_by(100), client_health=made_health())])
     assert not any("machines" in line for line in repeat_lines(same))
