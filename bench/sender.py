@@ -94,7 +94,7 @@ def _keeper(asked: Path | None) -> Keeper:
     except OSError as e:
         why = f"{e.filename}: {e.strerror}"
         if asked:
-            raise UsageError(f"--keep-in {asked}: {e.strerror}, or name a folder of your own") from e
+            raise UsageError(f"--keep-in {asked}: {e.strerror}: name a folder of your own") from e
         return Keeper(None, why)
 
 
