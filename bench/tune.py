@@ -217,7 +217,7 @@ def _base(args: argparse.Namespace, asked: Experiments) -> dict[str, str]:
     from vllm_bench.launch.env import read_env
     from vllm_bench.tuning.configurations import ADDED, CHOSEN
 
-    # To which a configuration's own are added, wherever they come from.
+    # A configuration's own arguments are added to these, even if they come from the environment.
     arguments = {ADDED: os.environ[ADDED]} if os.environ.get(ADDED) else {}
     if not isinstance(asked.base, str):
         return {**arguments, **(asked.base or {})}

@@ -24,6 +24,7 @@ from ..launch.process import LAUNCHER, ServerProcess, StartFailedError
 from ..launch.said import said
 from ..launcher import problem_with
 from ..machines.fleet.fleet import MachineMissedError
+from ..records.beside.going_on import now
 from ..records.find_runs import load_run
 from ..records.text import masked, printable
 from ..run.prepare import TooLongError
@@ -68,7 +69,7 @@ class Starts:
         configuration, StopFailedError where the next one would have it beside itself, OSError,
         KeyboardInterrupt.
         """
-        time_utc, began_s = _utc(), time.monotonic()
+        time_utc, began_s = now(), time.monotonic()
         log = self.folder / LOGS / f"{_name(step)}.log"
         server = ServerProcess(self.settings(step.configuration), log)
         trial = Trial(
@@ -249,7 +250,7 @@ def refused(
 
 
 def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:
-    # Whose row it is, and where logs are, is known.
+    # The row has the configuration in a column of its own, and the page says where logs are.
     told = why.removeprefix(f"{trial.configuration}: ").partition("; log: ")[0]
     return trial.model_copy(update={"why": printable(told, 600), "log": tuple(lines)})
 
@@ -267,7 +268,3 @@ def _free_port(host: str) -> int:
     if found is None:
         raise UsageError(f"no free port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1}")
     return found
-
-
-def _utc() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
