@@ -9,7 +9,7 @@ Kubernetes Job can start it as well, with the key that bench.py has from its --k
 read from standard input and never shown: all of it as it is, less newlines at its end, as
 --key-file takes it.
 
-It waits until there is a bench.py (--wait-s), and sends this machine's part of each run, with as
+It waits until there is a bench.py (--wait-s), and sends this machine's portion of each run, with as
 many processes as suit it; rows go to bench.py as requests end. When bench.py is gone, it stops
 loading the server within a second; when it says nothing for 10 s, too. What it measures it also
 keeps on its own disk (--keep-in), until bench.py has written it: after a crash of bench.py, or of

@@ -60,6 +60,9 @@ def main() -> int:
     if find_spec("uvloop") is None:  # the simulator would say so, in its log
         return without(ModuleNotFoundError(name="uvloop"))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # its servers and disks must go
+    for number in (signal.SIGINT, signal.SIGHUP):  # a shell's background, nohup: of this alone
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # bench.py won't ignore it
     began_s, done = time.monotonic(), []
     try:
         with _folder(args.keep) as folder:

@@ -3,6 +3,9 @@
 Mostly a signal breaks off what the script is doing, as KeyboardInterrupt. While a run has requests
 under way it is only counted: the run looks several times a second, and ends with every row. A
 signal that was ignored when the script began (nohup, a shell's background) stays ignored.
+
+In an import a signal is put off until it is over: libraries in C take KeyboardInterrupt for
+something else there, forget it, or die of it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN_S = 0.02  # after which a signal that is put off comes again
 DEAF_S = 1.0  # after this long without an answer the main thread doesn't hear
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it; here for all three
 
@@ -87,9 +91,14 @@ class Interrupts:
         except KeyboardInterrupt:
             return None
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked += 1
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self._answered_s = time.monotonic()
+        if not self._counting and _is_importing(frame):
+            again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        self.asked += 1
         if not self._counting:
             raise KeyboardInterrupt
 
@@ -106,6 +115,14 @@ class Interrupts:
                     # One that came while this thread slept may have been answered before it woke.
                     if self._answered_s < came_s - 2 * DEAF_S and not self._counting:
                         end_at_once()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 INTERRUPTS = Interrupts()  # of this process

@@ -26,8 +26,9 @@ from vllm_bench.live.counts import Counts
 from vllm_bench.live.progress import Progress, time_left
 from vllm_bench.plan.plan import Plan
 from vllm_bench.records.run_info import ClockPair
-from vllm_bench.send.outbox import Alive, Broke, Measured, Ready
+from vllm_bench.send.outbox import Alive, Broke, Finished, Measured, Ready
 from vllm_bench.send.tickets import Tickets
+from vllm_bench.wire.clock import ClockFacts
 
 from tests.plan.test_classes import plans
 from tests.support.made_plans import made_plan
@@ -91,6 +92,32 @@ def crew(clock: Clock) -> Iterator[Crew]:
     made = Crew(2, made_plan(1))
     yield made
     made.close()
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked", "status"),
+    [
+        ((), 0, "complete"),
+        ((1,), 0, "incomplete"),
+        ((1,), 1, "interrupted"),
+        ((0, 1), 0, "failed"),
+    ],
+    ids=str,
+)
+def test_a_run_that_lost_who_sent_is_not_complete(
+    crew: Crew, lost: tuple[int, ...], asked: int, status: str
+) -> None:
+    course, workers = crew.run._course, crew.workers
+    for number in lost:
+        crew.run._lose(workers[number], "died")
+    course.finished += [last(n) for n in range(2) if n not in lost]
+    crew.run._ending.pass_on(asked)
+    course.progress.ended = 1 - asked
+    assert course.status() == status
+
+
+def last(sender: int) -> Finished:
+    return Finished(0, 0.0, 1, 1, 0.0, ClockFacts(None, "", 0), sender=sender)
 
 
 def framed(whole: bytes) -> bytes:

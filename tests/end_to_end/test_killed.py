@@ -127,7 +127,7 @@ def test_no_request_has_two_rows_and_none_is_made_up(field: Field) -> None:
 def test_what_each_run_was_can_be_read(field: Field) -> None:
     for path, info in field.infos.items():
         assert (info.run_id, info.num_requests) == (path.stem, REPLIES)
-        assert info.status in ("running", "complete", "failed")
+        assert info.status in ("running", "complete", "incomplete", "failed")
     for fate in field.fates:
         under_way = [p for p in fate.rows if field.infos[p].status == "running"]
         assert len(under_way) <= (fate.parent_killed_ns is not None)
@@ -170,9 +170,9 @@ def test_a_run_that_loses_a_sending_process_ends_by_itself_and_says_so(field: Fi
         assert "worker_lost" in fate.out
         for path in fate.rows:
             info = field.infos[path]
-            assert info.status == ("failed" if alone else "complete")
-            assert info.clock_end is not None
             lost = sum(worker["lost"] for worker in info.client_health["workers"])
+            assert info.status == ("failed" if alone else "incomplete" if lost else "complete")
+            assert info.clock_end is not None
             assert lost == 1 or len(field.frames[path]) == REPLIES
 
 

@@ -181,15 +181,18 @@ def test_of_a_killed_run_the_rows_of_the_last_second_may_be_missing_and_no_older
     assert words(killed) == {"lost"}
 
 
-def test_a_signal_that_comes_before_the_first_line_is_answered_by_python() -> None:
-    words_of_python = {
-        "bench": "Traceback (most recent call last):\n  File bench.py\nKeyboardInterrupt"
-    }
-    early = case(code=-2, rules=Rules(stops=True), told=words_of_python, runs=[], served=[])
-    assert findings(early) == []
-    later = {"bench": words_of_python["bench"].replace("bench.py", "x/vllm_bench/run/crew.py")}
-    assert words(dataclasses.replace(early, told=later)) == {"ended", "words"}
-    assert "ended" in words(case(code=-2, rules=Rules(stops=True)))
+@pytest.mark.parametrize(
+    ("sent", "failed", "found"),
+    [((3,), 3, set()), ((3, 4), 4, set()), ((3,), 4, {"status", "resume"}), ((3, 5), 3, set())],
+)
+def test_turns_behind_one_that_failed_are_not_missed(
+    sent: tuple[int, ...], failed: int, found: set[str]
+) -> None:
+    given = case(turns=3, rules=Rules(spoils=True))
+    rows = [row("b", i, "truncated" if i == failed else "") for i in (0, 1, 2, *sent)]
+    given.runs[1].rows = (given.runs_after or [])[1].rows = rows
+    given.served = [s for s in given.served if s.run_id == "a" or s.index in (0, 1, 2, *sent)]
+    assert words(given) == found
 
 
 def test_a_machine_that_stood_still_is_no_loss() -> None:

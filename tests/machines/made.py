@@ -19,8 +19,6 @@ def made_machine(name: str, **changes: Any) -> dict[str, Any]:
         "cores": 4,
         "nice": 0,
         "boot_id": f"boot-of-{name}",
-        "python": "3.11.7",
-        "most_files": 65536,
         "senders": 1,
         "lost": None,
         "rows": 25,

@@ -199,6 +199,7 @@ def test_a_lost_machine_is_told_and_the_others_send_all_that_is_theirs(
 ) -> None:
     fate, blow = fates[name], BLOWS[name]
     assert fate.code == 4, fate.text
+    assert fate.info.status == "incomplete"
     told = told_of(fate)
     assert [place for place, one in enumerate(told) if one["lost"]] == list(blow.lost)
     notes, of_each = "\n".join(fate.info.notes), fate.rows["machine"].value_counts()

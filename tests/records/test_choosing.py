@@ -120,9 +120,12 @@ def test_levels_differ_in_scenario_label_and_load(tmp_path: Path, other: dict[st
     assert chosen(tmp_path) == {"one", "three"}
 
 
-def test_a_run_that_was_resumed_stands_in_for_the_one_that_broke_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", ["interrupted", "incomplete"])
+def test_a_run_that_was_resumed_stands_in_for_the_one_that_was_not_whole(
+    tmp_path: Path, status: str
+) -> None:
     add(tmp_path, "whole", 0, "s", repeat=1)
-    add(tmp_path, "broken", 1, "s", repeat=2, status="interrupted")
+    add(tmp_path, "broken", 1, "s", repeat=2, status=status)
     assert chosen(tmp_path) == {"whole", "broken"}
     add(tmp_path, "again", 2, "s", repeat=2)
     assert chosen(tmp_path) == chosen(tmp_path, last=True) == {"whole", "again"}

@@ -42,7 +42,6 @@ class Near:
             code="c",
             boot_id=None,
             nice=0,
-            most_files=9,
             runs_kept=self.keeper.runs(),
             kept_in=str(folder),
         )
@@ -109,6 +108,18 @@ def test_rows_that_a_killed_run_lacks_come_to_it_once_and_are_forgotten(tmp_path
     assert len(read_rows(path)) == 6
 
 
+def test_a_run_that_lacks_nothing_is_forgotten_without_a_word(tmp_path: Path) -> None:
+    path = killed(tmp_path / "results")
+    machine = kept(tmp_path / "a", "node-a", [made_judged(0)])
+    said: list[str] = []
+    fetch_kept(path.parent, [machine], said.append)
+    assert said == read_run_info(path.with_suffix(".json")).notes == []
+    assert machine.keeper.runs() == ()
+    mark_left_behind(path.parent)
+    say_unasked(path.parent, [], said.append)  # node-a has told all that it had
+    assert ["node-a" in line for line in said] == [False]
+
+
 def test_only_measured_requests_come_by_the_last_line_of_the_clock(tmp_path: Path) -> None:
     path = killed(tmp_path / "results")
     one, tail = made_judged(7, [2_000_000_000]), made_judged(12, role="tail")
@@ -134,16 +145,19 @@ def test_a_machine_that_dies_meanwhile_keeps_its_rows(tmp_path: Path) -> None:
     assert runs_in(tmp_path / "a") == []
 
 
-def test_runs_of_another_folder_are_left_alone_and_said(tmp_path: Path) -> None:
+def test_runs_of_other_folders_are_left_alone_and_said_once(tmp_path: Path) -> None:
     path = killed(tmp_path / "results")
-    other = "other-cc4-pref256-max20-20251124T130000Z"
-    machine = kept(tmp_path / "a", "node-a", [made_judged(0)], run_id=other)
+    others = [f"other-cc{n}-pref256-max20-20251124T130000Z" for n in range(9)]
+    for run_id in others:
+        machine = kept(tmp_path / "a", "node-a", [made_judged(0)], run_id=run_id)
+    alone = kept(tmp_path / "b", "node-b", [made_judged(0)], run_id=others[0])
+    beside = Near("node-a~2", tmp_path / "a")
     said: list[str] = []
-    fetch_kept(path.parent, [machine], said.append)
-    assert machine.keeper.runs() == (other,)
-    assert len(said) == 1
-    assert other in said[0]
-    assert str(tmp_path / "a") in said[0]
+    fetch_kept(path.parent, [machine, beside, alone], said.append)  # type: ignore[list-item]
+    assert machine.keeper.runs() == tuple(others)
+    assert len(said) == 2
+    assert all(word in said[0] for word in ("node-a, node-a~2", "9 runs", str(tmp_path / "a")))
+    assert all(word in said[1] for word in ("node-b", "1 run", others[0], str(tmp_path / "b")))
 
 
 @pytest.mark.parametrize("name", ["../results/x-20251124T130000Z", "", "/etc/passwd"])

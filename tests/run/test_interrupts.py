@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from vllm_bench.interrupts import SIGNALS, Interrupts, set_handlers, unheard_by_children
@@ -39,6 +42,22 @@ def test_each_signal_breaks_off_and_is_remembered(
     assert asked() == 1
     with pytest.raises(KeyboardInterrupt):  # where the first one was swallowed
         asked.check()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_import_is_never_broken_off_and_the_signal_is_answered_after_it(
+    asked: Interrupts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Broken off, orjson's own import crashes the process, and unicodedata's is a SyntaxError."""
+    name = f"imported_{number.name}".lower()
+    (tmp_path / f"{name}.py").write_text(
+        f"import signal, time\nsignal.raise_signal({number:d})\ntime.sleep(0.1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module(name) and time.sleep(30)
+    assert name in sys.modules
+    assert asked() == 1
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -60,6 +60,7 @@ class Case:
     verdicts: Mapping[str, str] = field(default_factory=dict)  # summarize.py's
     resumed: int | None = 0
     runs_after: Sequence[LeftRun] | None = None  # None: not resumed
+    turns: int = 1  # of a conversation: those behind one that failed aren't sent
 
     @property
     def measured(self) -> list[Served]:
@@ -150,22 +151,14 @@ def _spoilt(case: Case) -> Iterator[str]:
             yield f"{one.request_id}: {row.error_kind}; the server answered it wholly"
 
 
-def _too_early(case: Case) -> bool:
-    """Whether a signal came before bench.py's first line could run, and Python itself answered."""
-    begun = bool(case.runs) or "/vllm_bench/" in case.told.get("bench", "")
-    return case.rules.stops and case.code in (-1, -2, -15) and not begun
-
-
 def _ended(case: Case) -> Iterator[str]:
-    if _too_early(case):
-        return
     if case.code is None:
         yield "hang: it didn't end"
         return
     if case.code not in case.rules.codes:
         yield f"code: {case.code}; right would be {sorted(case.rules.codes)}"
     elif case.code in (0, 3, 4) and not (case.rules.takes_all or case.rules.one_sender):
-        whole = whole_levels(case.runs, case.requests)
+        whole = whole_levels(case, case.runs)
         if len(whole) < case.levels and not case.rules.spoils:
             yield f"code: {case.code}, and {len(whole)} of {case.levels} levels are whole"
     if case.rules.stops and case.struck_ns is not None:
@@ -175,14 +168,17 @@ def _ended(case: Case) -> Iterator[str]:
             yield f"deaf: a request was sent {late_s:.1f} s after it was told to stop"
 
 
-def whole_levels(runs: Sequence[LeftRun], requests: int) -> set[tuple[object, object]]:
+def whole_levels(case: Case, runs: Sequence[LeftRun]) -> set[tuple[object, object]]:
     """Return the levels that have a complete run with a row for each request."""
-    wanted = set(range(requests))
-    return {
-        run.level
-        for run in runs
-        if run.status == "complete" and {row.index for row in run.rows} == wanted
-    }
+    return {run.level for run in runs if run.status == "complete" and _is_whole(case, run)}
+
+
+def _is_whole(case: Case, run: LeftRun) -> bool:
+    """Whether each request has a row, but for turns behind one that failed."""
+    turns, rows = case.turns, {row.index for row in run.rows}
+    failed = (row.index for row in run.rows if row.error_kind)
+    unsent = {i for at in failed for i in range(at + 1, at - at % turns + turns)}
+    return rows | unsent == set(range(case.requests))
 
 
 def _status(case: Case) -> Iterator[str]:
@@ -192,23 +188,16 @@ def _status(case: Case) -> Iterator[str]:
         if run.info is None:
             if run.rows and not case.rules.takes_all:
                 yield f"{run.run_id}: rows without a JSON that can be read"
-        elif run.status not in ("complete", "interrupted", "failed", "running"):
+        elif run.status not in ("complete", "incomplete", "interrupted", "failed", "running"):
             yield f"{run.run_id}: {run.status}"
         elif run.status == "running" and not case.rules.silent and case.code is not None:
             yield f"{run.run_id}: still running, by its JSON"
-        elif run.status == "complete" and _lacks(case, run):
+        elif run.status == "complete" and not (case.rules.takes_all or _is_whole(case, run)):
             yield f"{run.run_id}: complete with {len(run.rows)} of {case.requests} rows"
-
-
-def _lacks(case: Case, run: LeftRun) -> bool:
-    rules = case.rules
-    return len(run.rows) < case.requests and not (rules.one_sender or rules.takes_all)
 
 
 def _words(case: Case) -> Iterator[str]:
     for name, text in case.told.items():
-        if name == "bench" and _too_early(case):
-            continue
         bad = [mark for mark in (*BROKEN, *BROKEN_TASKS) if mark in text]
         if bad:
             last = [line for line in text.splitlines() if line.strip()][-1]
@@ -234,7 +223,7 @@ def _verdicts(case: Case) -> Iterator[str]:
     if "summarize" not in case.readers:
         return
     for run in case.runs:
-        whole = run.status == "complete" and len(run.rows) == case.requests
+        whole = run.status == "complete" and _is_whole(case, run)
         if run.rows and run.run_id not in case.verdicts:
             yield f"{run.run_id}: not summed up"
         elif not whole and case.verdicts.get(run.run_id) == "VALID":
@@ -247,7 +236,7 @@ def _resume(case: Case) -> Iterator[str]:
         return
     if case.resumed not in (0, 4):
         yield f"exit code {case.resumed}"
-    whole = whole_levels(case.runs_after, case.requests)
+    whole = whole_levels(case, case.runs_after)
     if len(whole) < case.levels:
         yield f"{len(whole)} of {case.levels} levels are whole"
     for run in case.runs_after:

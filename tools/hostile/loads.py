@@ -32,6 +32,11 @@ class Load:
     requests: int  # of each of its two levels
     words: tuple[str, ...] = field(default=())  # for bench.py
 
+    @property
+    def turns(self) -> int:
+        """How many requests go one after the other, until one fails."""
+        return int(self.settings.get("conversations", {}).get("turns", 1))
+
 
 def _closed(name: str, words: tuple[str, ...] = (), **more: Any) -> Load:
     return Load(name, {"concurrencies": [3, 5], "num_requests": 54, **more}, 54, words)

@@ -93,6 +93,12 @@ class Stage:
         """Return how many requests the server has recorded."""
         return sum(p.read_bytes().count(b"\n") for p in self.simulator.truths if p.exists())
 
+    def begun(self) -> bool:
+        """Whether bench.py's first line has run: before it Python hears a signal, or loses it."""
+        status = (Path("/proc") / str(self.pid) / "status").read_text(encoding="utf-8")
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> signal.SIGTERM - 1 & 1)
+
     def over(self) -> bool:
         """Whether bench.py has ended."""
         return self.bench is not None and self.bench.poll() is not None

@@ -103,6 +103,7 @@ def _strike(trial: Trial, stage: Stage) -> int | None:
         return None
     expected = trial.load.requests * LEVELS
     if trial.phase == "start":
+        wait_until(lambda: stage.over() or stage.begun(), END_LIMIT_S)
         time.sleep(1.3 * trial.share)
     else:
         share = 0.05 + 0.75 * trial.share if trial.phase == "middle" else 0.9 + 0.1 * trial.share
@@ -127,6 +128,7 @@ def _aftermath(trial: Trial, stage: Stage, struck_ns: int | None, pulse: Pulse) 
     case = Case(
         rules=trial.kind.rules,
         requests=trial.load.requests,
+        turns=trial.load.turns,
         levels=LEVELS,
         code=code,
         told=stage.told,

@@ -89,7 +89,8 @@ class Course:
         )
         early = progress.stopped_s < (self.plan.duration_s or 0.0)
         if not progress.stopping or not (missing or early):
-            return "complete"
+            senders = [sender for worker in self.crew.workers for sender in worker.senders]
+            return "incomplete" if any(sender.lost for sender in senders) else "complete"
         return "interrupted" if self.ending.enough is None else "stopped"
 
     def _due(self) -> Iterator[tuple[str | None, int]]:
@@ -106,11 +107,9 @@ class Course:
 
     def notes(self) -> tuple[str, ...]:
         """Return what people should know of it."""
-        was = "was lost, and its share" if len(self.lost) == 1 else "were lost, and their share"
-        lost = (
-            f"{len(self.lost)} of {len(self.crew.workers)} {self.crew.what} {was} of the load: "
-            f"{', '.join(self.lost)}"
-        )
+        was = "was lost, with its load" if len(self.lost) == 1 else "were lost, with their load"
+        many = f"{len(self.lost)} of {len(self.crew.workers)} {self.crew.what}"
+        lost = f"{many} {was}: {', '.join(self.lost)}"
         together = (
             "the streams started together: without a request that warmed the server up, no latency "
             "is known over which to spread them"

@@ -156,8 +156,7 @@ class _Run:
         progress.phase = "fetching rows" if self._elsewhere else progress.phase
         for worker, ended in self._crew.rest(lambda: interrupts() > asked):
             for one in ended:
-                worker.rows += one.role == "measured"
-                self._tally.add(one, one.stamps)
+                self._add(worker, one)
             self._tally.write()
             self._watch.on_progress(progress)
         self._ending.pass_on(interrupts())
@@ -229,8 +228,7 @@ class _Run:
         elif isinstance(message, Exchange):
             self._ended(self._tally.end(message))
         elif isinstance(message, Judged):
-            worker.rows += message.role == "measured"
-            self._tally.add(message, message.stamps)
+            self._add(worker, message)
             self._ended(message)
         elif isinstance(message, Connected):
             worker.senders[0].connected = message.connected
@@ -245,6 +243,11 @@ class _Run:
             self._break(worker, message)
         else:
             self._crew.take(worker, message)
+
+    def _add(self, worker: Worker, one: Judged) -> None:
+        if one.role == "measured":
+            worker.rows[self._plan.part(one.record.request_index).place] += 1
+        self._tally.add(one, one.stamps)
 
     def _break(self, worker: Worker, message: Broke) -> None:
         what = f"{worker.name} broke off ({message.text}): what it had under way has no row"

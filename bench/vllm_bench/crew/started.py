@@ -53,18 +53,14 @@ def choose_workers(streams: int, cores: int) -> int:
 def workers_for(plan: Plan, asked: int | None) -> int:
     """Return how many processes send a plan: the number asked for, or one that suits its load.
 
-    Each has at least one stream.
+    Each has something to send: processes are dealt each part by itself, from the first one on.
     """
     streams = plan.streams
     if streams is None:
-        rate = (plan.request_rate or 0) * plan.own_share
+        rate = (plan.request_rate or 0) * plan.own_rate_share
         streams = math.ceil(rate / RATE_A_WORKER * STREAMS_A_WORKER)
     cores = len(allowed_cores()) or os.cpu_count() or 1
-    caps = [part.level.concurrency or part.scenario.max_in_flight for part in plan.drawn]
-    most = sum(
-        part.own.below(cap) if cap else part.own_among(part.measured)
-        for cap, part in zip(caps, plan.drawn, strict=True)
-    )
+    most = max(part.most_senders for part in plan.drawn)
     return max(1, min(asked or choose_workers(streams, cores), most))
 
 

@@ -15,7 +15,7 @@ from .worker import Crew
 
 
 class Above(Protocol):
-    """The run over several machines that a run on one of them is a part of."""
+    """The run over several machines that a run on one of them is a portion of."""
 
     def manned(self, crew: Crew) -> None:
         """These send here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Worker:
     frozen: Callable[[], bool] = _not_known
     roomy: bool = False  # whether its results' pipe holds many messages
     heard_s: float | None = None  # when it last said something; None: nothing yet
-    rows: int = 0  # measured requests that it has told
+    rows: Counter[int] = field(default_factory=Counter)  # that it has told, by part
     untold: deque[object] = field(default_factory=deque)
 
     def tell(self, message: object) -> None:
@@ -82,7 +82,7 @@ class Worker:
 
 
 class Crew(Protocol):
-    """Who sends a plan: each worker has its part of it, and waits for the start."""
+    """Who sends a plan: each worker has its portion or share of it, and waits for the start."""
 
     what: str  # they are: `sending processes`
     head_start_s: float  # from the order to start to the start

@@ -23,7 +23,7 @@ from ..launch.process import StartFailedError, StopFailedError
 from ..machines.fleet.fleet import MachineMissedError
 from ..records.beside.going_on import now
 from ..records.request_record import RecordsError
-from ..records.run_info import read_head, read_run_info, write_run_info
+from ..records.run_info import TO_THE_END, read_head, read_run_info, write_run_info
 from ..records.text import printable
 from ..run.session import Session
 from ..scenario.load import levels_of
@@ -292,7 +292,7 @@ class Turns:
         if up.ended:
             words = next(iter(up.last_lines()), "its log is empty")
             raise VisitFailedError(f"the server ended in the middle of its runs: {words}")
-        if status != "complete":
+        if status not in TO_THE_END:
             raise VisitFailedError("a run broke off: the server turned every request away")
 
     def _check_it_is_the_same(self, visit: Visit, rows: Path) -> None:

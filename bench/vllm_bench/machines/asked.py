@@ -102,7 +102,7 @@ def say_dry(asked: Asked, say: Callable[[str], None]) -> None:
     if _engine(asked) is not None:
         count = asked.machines or len(asked.senders) or own_nodes(asked.ray or "")
         many = some_machines(count) if count else "machines of a cluster"
-        say(f"sent from {many}, each its part by its cores: a dry run starts none")
+        say(f"sent from {many}, each its portion by its cores: a dry run starts none")
 
 
 def _engine(asked: Asked) -> Engine | None:

@@ -28,7 +28,7 @@ from ..plan.plan import Plan
 def turns(weights: Sequence[int], count: int) -> list[int]:
     """Return which machine has each of `count` turns: each as often as its weight, evenly spread.
 
-    The next turn is of the machine that is furthest behind its share; where the turns are enough,
+    The next turn is of the machine that is furthest behind its portion; where the turns are enough,
     each has one.
     """
     behind = [(1 / weight, machine, 1) for machine, weight in enumerate(weights)]

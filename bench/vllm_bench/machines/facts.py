@@ -6,7 +6,6 @@ import functools
 import hashlib
 import os
 import platform
-import resource
 import socket
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def machine_facts() -> MachineFacts:
         code=code_digest(),
         boot_id=_boot_id(),
         nice=os.getpriority(os.PRIO_PROCESS, 0),
-        most_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
 
 

@@ -28,7 +28,6 @@ class MachineFacts:
     code: str  # a digest of this project's code
     boot_id: str | None  # equal ones are one machine; None: unknown
     nice: int
-    most_files: int  # that a process may have open
     runs_kept: tuple[str, ...] = ()  # runs of which it has rows that nobody has fetched
     kept_in: str | None = None  # the folder of these; None: it has none
 
@@ -48,7 +47,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Send this machine's part of a run."""
+    """Send this machine's portion of a run."""
 
     plan: Plan
     workers: int | None  # sending processes; None: as many as suit it
@@ -93,7 +92,7 @@ class Fetch:
 
     run_id: str
     session: str
-    own: bool = False  # what this foreman has kept alone: others may keep in the same folder
+    machine: str | None = None  # of this one alone: others may keep in the same folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class Forget:
 
     run_id: str
     session: str
-    machines: tuple[str, ...] | None = None  # None: what this foreman has kept alone
+    machines: tuple[str, ...]
 
 
 # ---- from a foreman ----
@@ -110,7 +109,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The last word of a foreman that ends before its part does."""
+    """The last word of a foreman that ends before its portion does."""
 
     why: str
 

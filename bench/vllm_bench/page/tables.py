@@ -19,7 +19,7 @@ from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS
 from ..tables.group import Group, Where, groups_of, interval_words, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
 from ..tables.level_lines import level_words
-from ..tables.machines.machine_lines import clock, lost, shown
+from ..tables.machines.machine_lines import lost, shown
 
 Row = TypeVar("Row")
 
@@ -293,12 +293,7 @@ MACHINES: tuple[Column[OfRun[MachineSide]], ...] = (
     _number("requests/s", "its successes in the steady window", "part.requests_per_s"),
     _number("loop lag p99 ms", "of its worst sending process", "part.loop_lag_p99_ms"),
     _number("stamp error ms", "how far its stamps can be off, at p99", "part.stamp_error_ms"),
-    Column(
-        "clock ms",
-        "its clock less the head's, and the ± to which that is known",
-        lambda row: Cell(clock(row.part), row.part.offset_ms),
-    ),
-    _number("start apart ms", "its start less the instant agreed", "part.start_apart_ms"),
+    _number("clock ± ms", "how well its clock is known by the head's", "part.offset_error_ms"),
     Column("lost", "how it was lost", lambda row: Cell(lost(row.part)), look="words"),
 )
 

@@ -151,8 +151,8 @@ class Plan:
         return sum(part.own.below(part.level.concurrency or 0) for part in self.drawn)
 
     @property
-    def own_share(self) -> float:
-        """Which part of what goes by the clock this machine sends."""
+    def own_rate_share(self) -> float:
+        """How much of what goes by the clock this machine sends, 0 to 1."""
         own = next((part.own for part in self.drawn if part.open_loop), ALL)
         return len(own.places) / own.period
 

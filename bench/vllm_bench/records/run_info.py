@@ -40,8 +40,10 @@ MOST_BYTES = 64_000_000  # a day of a hundred sending processes' seconds
 MOST_LEVELS = 32  # of mappings and lists in each other
 MOST_TOLD = 3  # wrong places that are named; the others are counted
 
+# `incomplete`: it went to its end without a machine, or a sending process, that was lost.
 # `stopped`: by the search that it belongs to, since more of it would have shown nothing else.
-RunStatus = Literal["running", "complete", "interrupted", "failed", "stopped"]
+RunStatus = Literal["running", "complete", "incomplete", "interrupted", "failed", "stopped"]
+TO_THE_END = ("complete", "incomplete")  # after which a session's next run may follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +115,9 @@ WORKER: Shape = {
 }
 MACHINE: Shape = {
     "machine": name,
-    **dict.fromkeys(("host", "boot_id", "python"), or_null(name)),
+    **dict.fromkeys(("host", "boot_id"), or_null(name)),
     **dict.fromkeys(("cores", "senders", "rows", "fetched"), or_null(tokens)),
-    **dict.fromkeys(("nice", "most_files"), or_null(whole)),  # -1: without a limit
+    "nice": or_null(whole),
     "lost": or_null(text),
     **dict.fromkeys(("offset_ms", "drift_ppm", "start_apart_ms"), or_null(number)),
     "offset_error_ms": or_null(at_least_0),

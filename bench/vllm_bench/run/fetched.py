@@ -17,8 +17,8 @@ from ..crew.judged import Judged
 from ..crew.worker import RunError
 from ..machines.clocks.timeline import moved
 from ..machines.fleet.machine import Machine
-from ..machines.kept.fetching import Fetching
-from ..machines.messages import Fetch, Forget, FromDisk
+from ..machines.kept.fetching import kept_by
+from ..machines.messages import AllFetched, Fetch, Forget, FromDisk
 from ..records.beside.more_rows import MoreRows
 from ..records.request_record import RecordsError, count_rows, read_rows
 from ..records.run_files import RUN_ID
@@ -32,24 +32,23 @@ Say = Callable[[str], None]
 
 
 def fetch_kept(folder: Path, machines: Sequence[Machine], say: Say) -> None:
-    """Append to the runs of a folder what these machines keep of them.
+    """Append to the runs of a folder what these machines keep of them; `say` notes.
 
     Raises OSError where a file can't be written.
     """
     keeps = {run_id: None for machine in machines for run_id in machine.facts.runs_kept}
     here = [run_id for run_id in keeps if _is_here(folder, run_id)]
-    for machine in machines:
-        _say_elsewhere(folder, machine, here, say)
+    _say_elsewhere(machines, here, say)
     for run_id in here:
         rows = folder / f"{run_id}.csv"
         with unlocked(rows) as free:
             if not free:
-                say(f"note: {run_id} is still going on: what machines keep of it stays there")
+                say(f"{run_id} is still going on: what machines keep of it stays there")
                 continue
             try:
                 _fetch(rows, [m for m in machines if run_id in m.facts.runs_kept], say)
             except RecordsError as e:
-                say(f"note: {e}: what machines keep of it stays there")
+                say(f"{e}: what machines keep of it stays there")
 
 
 def _is_here(folder: Path, run_id: str) -> bool:
@@ -59,14 +58,19 @@ def _is_here(folder: Path, run_id: str) -> bool:
     return all(os.path.lexists(folder / f"{run_id}{end}") for end in (".csv", ".json"))
 
 
-def _say_elsewhere(folder: Path, machine: Machine, here: Sequence[str], say: Say) -> None:
-    other = [run_id for run_id in machine.facts.runs_kept if run_id not in here]
-    if other:
+def _say_elsewhere(machines: Sequence[Machine], here: Sequence[str], say: Say) -> None:
+    """Say what is kept of other folders' runs, once of foremen that keep in one folder."""
+    keep: dict[tuple[str, ...], list[Machine]] = {}
+    for machine in machines:
+        facts = machine.facts
+        if other := [run_id for run_id in facts.runs_kept if run_id not in here]:
+            keep.setdefault((str(facts.kept_in), *other), []).append(machine)
+    for (kept_in, *other), these in keep.items():
         named = ", ".join([*other[:MOST_NAMED], *(["…"] if len(other) > MOST_NAMED else [])])
-        where = f"in {machine.facts.kept_in} there"
-        runs = "1 run that isn't" if len(other) == 1 else f"{len(other)} runs that aren't"
-        line = f"{machine.name} keeps rows of {runs} in {folder}, {where}"
-        say(printable(f"note: {line}: {named}", 500))
+        runs = "1 run of another results folder"
+        runs = runs if len(other) == 1 else f"{len(other)} runs of other results folders"
+        who = ", ".join(machine.name for machine in these)
+        say(f"rows of {runs} are kept on {who}, in {kept_in} there: {named}")
 
 
 def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
@@ -80,33 +84,33 @@ def _fetch(rows: Path, machines: Sequence[Machine], say: Say) -> None:
     more = MoreRows(rows)
     try:
         for machine in machines:
-            order = Fetch(rows.stem, info.session or "")
-            fetching = Fetching(machine, order, lambda: False, lambda _: None)
             sent_by: set[str] = set()
-            for batch in _batches(fetching, machine, say):
-                found[batch.machine] += more.write(_by_our_clock(batch))
-                sent_by.add(batch.machine)
-            if fetching.whole:
-                done.append((machine, sent_by))
-            for problem in fetching.problems:
-                say(printable(f"note: {machine.name}: {problem}", 500))
+            for told in _kept_by(machine, Fetch(rows.stem, info.session or ""), say):
+                if isinstance(told, FromDisk):
+                    found[told.machine] += more.write(_by_our_clock(told))
+                    sent_by.add(told.machine)
+                elif not told.problems:
+                    done.append((machine, sent_by))
+                else:
+                    say(f"{machine.name}: {'; '.join(told.problems)}")
     finally:
         more.close()
     if not found:
         return  # what is kept is another session's, which called its run by the same name
     write_run_info(rows.with_suffix(".json"), _with_fetched(info, found, rows))
-    say(f"note: {rows.stem}: fetched {_in_words(found)}")
+    if found.total():
+        say(f"{rows.stem}: fetched {_in_words(found)}")
     for machine, sent_by in done:
         machine.order(Forget(rows.stem, info.session or "", tuple(sent_by)))
 
 
-def _batches(fetching: Fetching, machine: Machine, say: Say) -> Iterator[FromDisk]:
+def _kept_by(machine: Machine, order: Fetch, say: Say) -> Iterator[FromDisk | AllFetched]:
     """Yield what comes; a machine that is lost meanwhile keeps what it has."""
     try:
-        yield from fetching.batches()
+        yield from kept_by(machine, order)
     except RunError as e:
         machine.lose(str(e))
-        say(f"note: {machine.name} {e}: it keeps what it has")
+        say(f"{machine.name} {e}: it keeps what it has")
 
 
 def _by_our_clock(batch: FromDisk) -> list[tuple[Any, Any, Any]]:
@@ -122,14 +126,14 @@ def _moved(one: Judged, batch: FromDisk) -> Judged:
 def _with_fetched(info: RunInfo, found: Counter[str], rows: Path) -> RunInfo:
     """Return a run's JSON with what was fetched for it."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    note = f"fetched after its end, at {at}: {_in_words(found)}"
+    note = [f"fetched after its end, at {at}: {_in_words(found)}"] if found.total() else []
     there = Counter(map(str, read_rows(rows)["machine"].tolist()))
     entries = [_more(entry, found, there) for entry in info.client_health.get("machines", ())]
     return dataclasses.replace(
         info,
         num_requests=max(info.num_requests, there.total()),  # by time: not known before
         client_health={**info.client_health, **({"machines": entries} if entries else {})},
-        notes=[*info.notes, note],
+        notes=[*info.notes, *note],
     )
 
 
@@ -137,7 +141,7 @@ def _in_words(found: Counter[str]) -> str:
     """Return how many rows came, of which machines."""
     rows = "1 row" if found.total() == 1 else f"{found.total()} rows"
     counts = ", ".join(f"{count} of {name}" for name, count in found.items())
-    return printable(f"{rows} that it lacked ({counts or 'nobody kept any'})", 500)
+    return printable(f"{rows} that it lacked ({counts})", 500)
 
 
 def _more(entry: dict[str, Any], found: Counter[str], there: Counter[str]) -> dict[str, Any]:
@@ -165,8 +169,8 @@ def say_unasked(folder: Path, machines: Sequence[Machine], say: Say) -> None:
         unasked = [name for name, host in may_keep if host not in asked]
         if unasked:
             named = ", ".join(unasked)
-            line = f"{info.run_id}: {named} may keep rows of it, and wasn't asked: start it too"
-            say(printable(f"note: {line} (--senders), with --resume", 500))
+            may = f"{named} may keep rows of it, and wasn't asked"
+            say(f"{info.run_id}: {may}: start it too (--senders), with --resume")
 
 
 def _may_keep(info: RunInfo, rows: Path) -> Iterator[tuple[str, str | None]]:

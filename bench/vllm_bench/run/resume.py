@@ -1,10 +1,10 @@
 """Which runs of a folder are whole, so that --resume leaves them out.
 
-A run is whole when it ended by itself, has a row for each of its requests, and one of them at least
-succeeded: without any the server was gone, or refused the key, and nothing was measured. A run that
-lost one of its machines isn't whole, even if all its rows have been fetched since. Where some
-succeeded, failures are what was measured (a server that turns requests away), and another run
-would find the same. A whole run stands for each run with the same key (see same_run.py).
+A run is whole when it is complete, has a row for each of its requests, and one of them at least
+succeeded: without any the server was gone, or refused the key, and nothing was measured. One that
+lost a machine is `incomplete`, even if all its rows have been fetched since. Where some succeeded,
+failures are what was measured (a server that turns requests away), and another run would find the
+same. A whole run stands for each run with the same key (see same_run.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..records.request_record import RecordsError, read_rows
 from ..records.row import Rows
-from ..records.run_info import RunInfo, read_head, read_run_info
+from ..records.run_info import read_head, read_run_info
 from ..records.same_run import RunKey
 
 NO_RUNS = (
@@ -43,7 +43,7 @@ def complete_runs(
         try:
             info = read_run_info(path.with_suffix(".json"))
             key = RunKey.of(info)
-            if key is None or key not in wanted or info.status != "complete" or _lost_one(info):
+            if key is None or key not in wanted or info.status != "complete":
                 continue
             if bool(info.observed.get("profile")) != profiled:
                 continue
@@ -54,11 +54,6 @@ def complete_runs(
         if len(rows) == info.num_requests and _measured(rows, path, tell):
             found.append((info.clock_start.wall_s, key, path))
     return {key: path for _, key, path in sorted(found, key=lambda run: run[0])}
-
-
-def _lost_one(info: RunInfo) -> bool:
-    """Whether a machine was lost: its rows may have come since, but not the load that it sent."""
-    return any(entry.get("lost") for entry in info.client_health.get("machines", ()))
 
 
 def continued(complete: Sequence[Path | None]) -> str | None:

@@ -27,7 +27,7 @@ from ..machines.fleet.fleet import Fleet
 from ..plan.dry_run import dry_run_lines, length_of, write_plan
 from ..plan.plan import Plan
 from ..records.run_files import written_files
-from ..records.run_info import ClockPair, RunInfo, RunStatus, write_run_info
+from ..records.run_info import TO_THE_END, ClockPair, RunInfo, RunStatus, write_run_info
 from ..records.safe_file import locked
 from ..records.text import printable
 from ..scenario.load import rows_expected
@@ -143,7 +143,7 @@ class Session:
                     self.interrupts.break_off_again()
                     remove_empty(self._plan_file(named))  # of a run that wasn't even planned
                 yield self._rows(named), status
-                if status != "complete" or (self.fleet and self.fleet.missed):
+                if status not in TO_THE_END or (self.fleet and self.fleet.missed):
                     return
 
     def _check_there(self) -> None:
@@ -164,18 +164,20 @@ class Session:
         for plan in plans:
             if idle := self.fleet.idle(plan):
                 load = f"{plan.scenario.name}, {plan.words}"
-                self._say_once(f"{load}: fewer than machines: {', '.join(idle)} send nothing")
+                self._say_once(
+                    f"{load}: too small for all machines: {', '.join(idle)} send nothing"
+                )
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:
         check_folder(self.folder, (1 + self.each_alone) * sum(map(rows_expected, scenarios)))
         for proxy in filter(None, (proxy_note(s, self.environ) for s in scenarios)):
             self._say_once(proxy)
         if self.fleet:
-            fetch_kept(self.folder, self.fleet.machines, self.say)
+            fetch_kept(self.folder, self.fleet.machines, self._say_once)
         for path in mark_left_behind(self.folder):
             self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
         if self.resume:
-            say_unasked(self.folder, self.fleet.machines if self.fleet else (), self.say)
+            say_unasked(self.folder, self.fleet.machines if self.fleet else (), self._say_once)
         jobs = list(self._that_fit(scenarios))
         if self.profile_s:
             for job in jobs:

@@ -26,6 +26,7 @@ from ..launcher import problem_with
 from ..machines.fleet.fleet import MachineMissedError
 from ..records.beside.going_on import now
 from ..records.find_runs import load_run
+from ..records.run_info import TO_THE_END
 from ..records.text import masked, printable
 from ..run.prepare import TooLongError
 from ..run.session import Session
@@ -214,7 +215,7 @@ def _made(session: Session, scenario: Scenario) -> tuple[list[Path], str | None]
             raise KeyboardInterrupt
         found.append(rows)
         session.check_machines()
-        if status != "complete":
+        if status not in TO_THE_END:
             return found, f"{rows.stem} broke off"
     return found, None
 

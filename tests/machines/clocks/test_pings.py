@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from vllm_bench.machines.clocks.pings import BURST, MOST_OPEN, MachineClock, Pings
+from vllm_bench.crew.worker import FROZEN_S
+from vllm_bench.machines.clocks.pings import BURST, EVERY_S, MOST_OPEN, MachineClock, Pings
 
 S = 1_000_000_000
 LONG_S = 30.0  # that a machine under load may need for fifty answers
@@ -84,6 +85,18 @@ def test_a_frozen_machine_holds_up_no_other() -> None:
         assert not silent.answers
         silent.close()
         frozen.close()
+
+
+def test_it_is_frozen_as_soon_as_it_was_silent_for_as_long_as_nobody_may_be() -> None:
+    ours, theirs = Pipe()
+    clock, now_s = MachineClock(ours), 0.0
+    clock.ask(now_s)
+    while not clock.frozen():
+        now_s = clock.due_s
+        clock.ask(now_s)
+    assert FROZEN_S <= now_s <= FROZEN_S + 2 * EVERY_S
+    clock.close()
+    theirs.close()
 
 
 def test_one_that_hangs_up_is_asked_no_more() -> None:

@@ -16,6 +16,7 @@ import pytest
 import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vllm_bench.crew.started import workers_for
 from vllm_bench.machines.deal import as_told, dealt, turns
 from vllm_bench.plan.part import Part
 from vllm_bench.plan.plan import Plan
@@ -224,6 +225,19 @@ def test_each_request_is_sent_once_as_one_machine_sends_it(
             assert tuple(dict(sorted((each.begins or {}).items())).values()) == part.begins
         else:
             assert each.cap == (part.scenario.max_in_flight or 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(machines_and_workers)
+@settings(max_examples=8)
+def test_no_sending_process_is_started_that_has_nothing_to_send(
+    kind: str, asked: tuple[list[int], int]
+) -> None:
+    for machine in over(plan(kind), asked[0]):
+        workers = workers_for(machine, 4 * asked[1])
+        for number in range(workers) if workers > 1 else ():  # a machine may have nothing
+            shares = machine.shares(number, workers)
+            assert any(s.lanes if s.due_ns is None else s.due_ns for s in shares)
 
 
 def _check_whole(each: _Sent) -> None:

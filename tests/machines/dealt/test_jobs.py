@@ -96,7 +96,7 @@ def test_two_machines_ask_a_server_what_one_asks(tmp_path: Path, tiny: TinyVllm)
     together = bench(tmp_path, scenarios, "--workers", "2", *TWO)
     assert {alone.returncode, together.returncode} <= {0, 4}, together.stderr
     assert together.stderr.count("waiting for 2 machines") == 1
-    assert "1 stream: fewer than machines" in together.stderr
+    assert "1 stream: too small for all machines" in together.stderr
     twos = infos(tmp_path / "results")[len(ones) :]
     assert [info.scenario["name"] for info in twos] == list(LOADS)
     assert Counter(by_one) <= Counter(sent(tiny))

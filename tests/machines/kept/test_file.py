@@ -190,17 +190,6 @@ def test_a_disk_that_was_full_before_the_first_request_has_no_file_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_somebody_writes_is_not_removed(tmp_path: Path) -> None:
-    file = KeptFile(tmp_path, RUN_ID, "node-a", ())
-    file.write([made_judged(0)])
-    (run,) = runs_in(tmp_path)
-    run.remove()
-    assert runs_in(tmp_path) == [run]
-    file.close()
-    run.remove()
-    assert runs_in(tmp_path) == []
-
-
 @pytest.mark.parametrize("shift", ["1", None, 1.5, [1]])
 def test_a_damaged_line_of_the_clock_is_none(tmp_path: Path, shift: object) -> None:
     run = kept(tmp_path, [made_judged(0)])

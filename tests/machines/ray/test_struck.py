@@ -132,7 +132,7 @@ def test_the_run_goes_on_and_is_invalid(struck: tuple[Struck, Struck]) -> None:
     assert one.code == 4, said
     assert "machine_lost" in said
     info, rows = one.info(), one.rows()
-    assert info.status == "complete"
+    assert info.status == "incomplete"
     machines = info.client_health["machines"]
     assert len(machines) == NODES
     (spared,) = {m["machine"] for m in machines if not m["lost"]}

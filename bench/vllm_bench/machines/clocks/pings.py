@@ -5,6 +5,7 @@ One thread asks them all. These pings are also the sign of life between the head
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 import time
@@ -14,13 +15,14 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any, cast
 
 from ...crew.inbox import Inbox
+from ...crew.worker import FROZEN_S
 from .line import ping
 from .track import Track
 
 EVERY_S = 0.3
 BURST = 50  # pings before and after a run
 PACE_S = 0.00025  # between the pings of a burst, for each machine: they don't wait for one another
-MOST_OPEN = 30  # pings without an answer: a machine that is frozen for 9 s gets no more
+MOST_OPEN = math.ceil(FROZEN_S / EVERY_S) + 1  # pings without an answer: it is frozen
 MS = 1e6  # in ns
 
 
@@ -55,7 +57,7 @@ class MachineClock:
         return self.track.known and not self.closed and not self.frozen()
 
     def frozen(self) -> bool:
-        """Return whether it has answered nothing for 9 s."""
+        """Return whether it has answered nothing for as long as nobody may be silent."""
         return len(self._asked) >= MOST_OPEN
 
     def begin(self) -> None:

@@ -16,8 +16,19 @@ from ...reply.read_times import ReadTimes
 from ...send.outbox import Connected
 from ..clocks.pings import Pings
 from ..deal import as_told, owners
-from ..kept.fetching import Fetching
-from ..messages import Fetch, Idle, Lates, Leaving, Manned, NotKept, SenderLost, Serve, Standing
+from ..kept.fetching import kept_by
+from ..messages import (
+    AllFetched,
+    Fetch,
+    Idle,
+    Lates,
+    Leaving,
+    Manned,
+    NotKept,
+    SenderLost,
+    Serve,
+    Standing,
+)
 from .machine import Machine
 from .post import Post, post_of
 
@@ -63,7 +74,8 @@ class MachineCrew:
 
     def due(self, part: Part) -> int:
         """Return how many requests of a part should have a row, by those that have begun."""
-        return sum(post.due[part.place] for post in self._posts)
+        place = part.place  # a machine that was lost may have told more rows since its last word
+        return sum(max(post.due[place], post.worker.rows[place]) for post in self._posts)
 
     def to_measure(self) -> list[int]:
         """Return, of each machine, how many requests by the clock it is to measure."""
@@ -78,7 +90,7 @@ class MachineCrew:
         return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
-        """Give a machine its part.
+        """Give a machine its portion.
 
         Raises RunError: it doesn't take it; OSError: a file that travels with it can't be read.
         """
@@ -88,10 +100,10 @@ class MachineCrew:
             worker.orders.send(order)
             post.over = False
         except OSError as e:
-            how = self.lose(worker, "didn't take its part of the load")
+            how = self.lose(worker, "didn't take its portion of the load")
             raise RunError(f"{worker.name} {how} ({e.strerror or e})") from e
         except BaseException:  # half an order can't be followed by another
-            post.machine.lose("was interrupted while it got its part")
+            post.machine.lose("was interrupted while it got its portion")
             raise
 
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
@@ -137,7 +149,7 @@ class MachineCrew:
             post.machine.leaving = message.why
         elif isinstance(message, Idle):
             post.over = True
-            for sender in worker.senders:  # of a part that broke, and had no last word
+            for sender in worker.senders:  # of a portion that broke, and had no last word
                 sender.lost = sender.lost or not sender.ended
         elif isinstance(message, NotKept):
             self._notes.append(f"{worker.name} keeps no more rows: {message.text}")
@@ -147,25 +159,26 @@ class MachineCrew:
         for post in self._posts:
             if not post.stays or post.machine.lost:
                 continue
-            others = partial(self.take, post.worker)
-            order = Fetch(self._run_id, post.plan.session, own=True)
-            fetching = Fetching(post.machine, order, is_broken_off, others)
+            others, name = partial(self.take, post.worker), post.machine.name
+            order = Fetch(self._run_id, post.plan.session, name)
             try:
-                for batch in fetching.batches():
-                    post.fetched += sum(one.role == "measured" for one in batch.ended)
-                    yield post.worker, post.worker.ours(batch.ended)
+                for told in kept_by(post.machine, order, is_broken_off, others):
+                    if isinstance(told, AllFetched):
+                        self._notes += [f"{name}: {problem}" for problem in told.problems]
+                        post.stays = bool(told.problems)
+                        continue
+                    post.fetched += sum(one.role == "measured" for one in told.ended)
+                    yield post.worker, post.worker.ours(told.ended)
             except RunError as e:
-                self._notes.append(f"{post.machine.name} {self.lose(post.worker, str(e))}")
+                self._notes.append(f"{name} {self.lose(post.worker, str(e))}")
                 post.worker.lose()
-            self._notes += [f"{post.machine.name}: {problem}" for problem in fetching.problems]
-            post.stays = not fetching.whole
 
     def unfetched(self) -> set[str]:
         """Return the machines that still keep rows of this run."""
         return {post.machine.name for post in self._posts if post.stays or post.machine.lost}
 
     def end(self, limit_s: float) -> None:
-        """Wait until each machine has ended its part; one that doesn't in time is lost."""
+        """Wait until each machine has ended its portion; one that doesn't in time is lost."""
         give_up_s = time.monotonic() + limit_s
         for post in self._not_over():
             post.worker.tell("cancel")
@@ -181,7 +194,7 @@ class MachineCrew:
         return [post for post in self._posts if not post.over and not post.machine.lost]
 
     def _drain(self, post: Post) -> None:
-        """Read on to a part's end, past what nobody wants any more."""
+        """Read on to a portion's end, past what nobody wants any more."""
         messages = post.machine.inbox.take()
         if messages is None:
             post.machine.lose("died")

@@ -14,7 +14,7 @@ from ..messages import Forget
 from .crew import MachineCrew
 from .machine import Machine
 
-END_LIMIT_S = 10.0  # for machines to end their parts of a run that was broken off
+END_LIMIT_S = 10.0  # for machines to end their portions of a run that was broken off
 
 
 class MachineMissedError(RunError):
@@ -32,7 +32,7 @@ class Fleet:
         *,
         rows_stay: bool = False,
     ) -> None:
-        """`workers`: sending processes of each; None: as many as suit its part and its cores.
+        """`workers`: sending processes of each; None: as many as suit its portion and its cores.
 
         `host`: this machine's address, as they know it. `rows_stay`: they are fetched after a
         run's end.
@@ -44,9 +44,9 @@ class Fleet:
         self._pings = Pings([machine.clock for machine in machines])
 
     def idle(self, plan: Plan) -> list[str]:
-        """Return which machines have nothing to send of a plan: its streams are fewer than they."""
+        """Return which machines have nothing to send of a plan: streams or requests are too few."""
         dealt = self._dealt(plan)
-        return [str(m.machine) for m in dealt if not any(part.own.places for part in m.drawn)]
+        return [str(m.machine) for m in dealt if not any(part.most_senders for part in m.drawn)]
 
     @property
     def missed(self) -> bool:
@@ -87,7 +87,7 @@ class Fleet:
         needed = self._unfetched.get(run_id, set())
         for machine in self.machines:
             if machine.name not in needed:
-                machine.order(Forget(run_id, session))
+                machine.order(Forget(run_id, session, (machine.name,)))
         return sorted(needed)
 
     def _dealt(self, plan: Plan) -> list[Plan]:

@@ -1,4 +1,4 @@
-"""A machine in one run: its part, how far it is, its clock; a `Worker` to who runs the plan."""
+"""A machine in one run: its portion, how far it is, its clock; a `Worker` to who runs the plan."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Post:
     """A machine in one run."""
 
     machine: Machine
-    plan: Plan  # its part
+    plan: Plan  # its portion
     timeline: Timeline
     worker: Worker
     begun: int = 0
     due: dict[int, int] = field(default_factory=dict)  # by part
-    over: bool = True  # from Idle on; and before it was given its part
+    over: bool = True  # from Idle on; and before it was given its portion
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     server_is_here: bool | None = None  # None: it hasn't said
@@ -38,20 +38,18 @@ class Post:
             "cores": self.machine.facts.cores,
             "nice": self.machine.facts.nice,
             "boot_id": self.machine.facts.boot_id,
-            "python": self.machine.facts.python,
-            "most_files": self.machine.facts.most_files,
             "senders": len(self.worker.senders),
             "server_here": self.server_is_here,
             "lateness_ms": self.lates.facts()["lateness_ms"],
             "lost": self.machine.lost,
-            "rows": self.worker.rows,
+            "rows": self.worker.rows.total(),
             **self.timeline.facts(),
             "fetched": None if self.stays or self.machine.lost else self.fetched,
         }
 
 
 def post_of(machine: Machine, plan: Plan, run_id: str) -> Post:
-    """Return a machine's post in one run, before it has been given its part."""
+    """Return a machine's post in one run, before it has been given its portion."""
     timeline = Timeline(machine.clock)
     worker = Worker(
         machine.name,

@@ -34,7 +34,7 @@ class Orders(Interrupts):
 
     @property
     def leaving(self) -> str | None:
-        """Why this machine ends before its part does, in words; None: it doesn't."""
+        """Why this machine ends before its portion does, in words; None: it doesn't."""
         if self.asked and os.getppid() != self._parent:  # so ends whom a dead actor of Ray's left
             return "ended with what had started it there, which died"
         if self.asked:

@@ -1,8 +1,8 @@
-"""One machine of several: does its part of each run that the head asks for.
+"""One machine of several: sends its portion of each run that the head asks for.
 
-It runs that part as a run of its own, with sending processes of this machine, and reads and judges
-their replies here: what goes to the head are rows and the stamps of tokens, not replies. Where the
-head is gone, it stops loading the server at once.
+It runs that portion as a run of its own, with sending processes of this machine, and reads and
+judges their replies here: what goes to the head are rows and the stamps of tokens, not replies.
+Where the head is gone, it stops loading the server at once.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ...crew.watch import Watch
 from ...crew.worker import FROZEN_S, RunError
 from ...errors import BenchError
 from ...send.outbox import Broke, Outbox, in_words
+from ..kept.ended import Ended
 from ..kept.keeper import Keeper
-from ..kept.part import Ended
 from ..meeting.sockets import cut
 from ..messages import Fetch, Forget, Idle, Kind, Leaving, LetGo, Serve
 from .orders import Orders
-from .run_part import RunPart
+from .portion import Portion
 
 POLL_S = 0.5
 LAST_WORD_S = 2.0  # to say why it goes, to a head that was suspended
@@ -33,15 +33,15 @@ def _nothing(*_: object) -> None:
 
 
 def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Orders:
-    """Do this machine's part of a run, and tell all of it; return what was asked meanwhile."""
+    """Send this machine's portion of a run, and tell all of it; return what was asked meanwhile."""
     plan = order.plan
     asked = Orders(orders, plan.run_id)
     ended = Ended(plan, keeper, outbox.put, rows_stay=order.rows_stay)
-    part = RunPart(plan, asked, outbox, ended)
-    watch = Watch(part.connected, _nothing, part.look, asked, float("inf"), above=part)
+    portion = Portion(plan, asked, outbox, ended)
+    watch = Watch(portion.connected, _nothing, portion.look, asked, float("inf"), above=portion)
     try:
-        with asked.answered(), part.alive():
-            run_plan(plan, part, started_by(order.workers), watch)
+        with asked.answered(), portion.alive():
+            run_plan(plan, ended, started_by(order.workers), watch)
     except (RunError, OSError) as e:
         outbox.put(Broke(in_words(e)))
     except KeyboardInterrupt:  # before anything was sent
@@ -51,7 +51,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
 
 
 def serve(pipes: dict[Kind, Pipe], keeper: Keeper) -> None:
-    """Do this machine's part of each run, until the head lets it go.
+    """Send this machine's portion of each run, until the head lets it go.
 
     Raises BenchError where the head is lost, KeyboardInterrupt where a signal came.
     """
@@ -93,7 +93,7 @@ def _listen_to_head(pipes: dict[Kind, Pipe]) -> None:
                 silent_s += POLL_S
     except (EOFError, OSError):
         time.sleep(POLL_S)  # the head's last word is on another connection, and may come later
-    cut(pipes["orders"])  # which ends the part that is under way
+    cut(pipes["orders"])  # which ends the portion that is under way
     cut(clock)
     time.sleep(LAST_WORD_S)
     cut(pipes["results"])

@@ -24,48 +24,32 @@ class Keeps(Protocol):
         """Ask for something between runs."""
 
 
-class Fetching:
-    """What one machine keeps of one run, on its way here."""
+def kept_by(
+    machine: Keeps,
+    order: Fetch,
+    is_broken_off: Callable[[], bool] = lambda: False,
+    others: Callable[[object], None] = lambda _: None,
+) -> Iterator[FromDisk | AllFetched]:
+    """Yield what a machine keeps of a run, and last `AllFetched`, unless it is broken off.
 
-    def __init__(
-        self,
-        machine: Keeps,
-        order: Fetch,
-        is_broken_off: Callable[[], bool],
-        others: Callable[[object], None],
-    ) -> None:
-        """`others` takes what the machine says meanwhile of something else."""
-        self.whole = False  # all of it came, and nothing was wrong
-        self.problems: tuple[str, ...] = ()
-        self._machine, self._order = machine, order
-        self._is_broken_off, self._others = is_broken_off, others
-
-    def batches(self) -> Iterator[FromDisk]:
-        """Yield what comes, until it is all or nobody waits any more.
-
-        Raises RunError where the machine is lost.
-        """
-        self._machine.order(self._order)
-        heard_s = time.monotonic()
-        while not self._is_broken_off():
-            if messages := self._heard():
-                heard_s = time.monotonic()
-            elif time.monotonic() - heard_s > SILENT_S:
-                raise RunError(f"said nothing for {SILENT_S:g} s while its rows were fetched")
-            for message in messages:
-                if not isinstance(message, FromDisk | AllFetched):
-                    self._others(message)
-                elif message.run_id != self._order.run_id:
-                    pass  # of a fetching that was broken off
-                elif isinstance(message, FromDisk):
-                    yield message
-                else:
-                    self.whole, self.problems = not message.problems, message.problems
-                    return
-
-    def _heard(self) -> list[object]:
-        self._machine.inbox.wait(POLL_S)
-        messages = self._machine.inbox.take()
+    `others` takes what the machine says meanwhile of something else. Raises RunError where the
+    machine is lost.
+    """
+    machine.order(order)
+    heard_s = time.monotonic()
+    while not is_broken_off():
+        machine.inbox.wait(POLL_S)
+        messages = machine.inbox.take()
         if messages is None:
             raise RunError("died while its rows were fetched")
-        return messages
+        if messages:
+            heard_s = time.monotonic()
+        elif time.monotonic() - heard_s > SILENT_S:
+            raise RunError(f"said nothing for {SILENT_S:g} s while its rows were fetched")
+        for message in messages:
+            if not isinstance(message, FromDisk | AllFetched):
+                others(message)
+            elif message.run_id == order.run_id:  # else of a fetching that was broken off
+                yield message
+                if isinstance(message, AllFetched):
+                    return

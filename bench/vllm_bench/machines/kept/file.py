@@ -1,4 +1,4 @@
-"""The file of a run's part on the machine that sent it: lines of JSON, appended as requests end.
+"""The file of a run's rows on the machine that sent it: lines of JSON, appended as requests end.
 
 The first line says which run and which machine; then come requests, and now and then how the
 machine's clock stands to the head's, of which the last counts. Each line is written whole or taken
@@ -46,7 +46,6 @@ class KeptFile:
         self.path = folder / _name(run_id, machine, session)
         self._head = {"run_id": run_id, "machine": machine, "session": session}
         self._secrets = secrets
-        self.made = False  # by this one
         self._fd: int | None = None
         self._correction: Correction | None = None
 
@@ -64,7 +63,6 @@ class KeptFile:
     def _append(self, data: bytes) -> None:
         if self._fd is None:
             self._fd = new_file(self.path, os.O_APPEND)
-            self.made = True
             os.fchmod(self._fd, 0o600)
             lock(self._fd)
             known = _clock_line(self._correction) if self._correction else b""
@@ -129,18 +127,14 @@ class KeptRun:
             if one is not None:
                 yield one
 
-    def remove(self) -> None:
-        """Forget it, unless somebody writes it: another session may call a run by the same name."""
-        with unlocked(self.path) as free, suppress(OSError):  # it is gone
-            if free:
-                self.path.unlink()
-
     def at_rest(self) -> bool:
         """Wait until nobody writes it any more, within a limit; False: somebody does."""
         give_up_s = time.monotonic() + UNDER_WAY_S
-        while not (free := _is_unlocked(self.path)) and time.monotonic() < give_up_s:
+        while True:
+            with unlocked(self.path) as free:
+                if free or time.monotonic() > give_up_s:
+                    return free
             time.sleep(POLL_S)
-        return free
 
     def _lines(self) -> Iterator[bytes]:
         with _opened(self.path) as file:
@@ -148,11 +142,6 @@ class KeptRun:
                 yield line
             if len(line) == MOST_LINE:
                 raise OSError(errno.EFBIG, "a line is longer than any can be", str(self.path))
-
-
-def _is_unlocked(path: Path) -> bool:
-    with unlocked(path) as free:
-        return free
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -21,7 +21,6 @@ class Keeper:
         """`folder` is this user's alone (folder.py); `why_not`: there is none."""
         self.folder = folder
         self.why_not = why_not
-        self._files: list[KeptFile] = []
 
     def runs(self) -> tuple[str, ...]:
         """Return the runs of which something is kept."""
@@ -33,34 +32,28 @@ class Keeper:
         return dataclasses.replace(facts, runs_kept=self.runs(), kept_in=kept_in)
 
     def file(self, plan: Plan) -> KeptFile | None:
-        """Return the file for this machine's part of a run; None: there is no folder."""
+        """Return the file for this machine's portion of a run; None: there is no folder."""
         if self.folder is None:
             return None
-        file = KeptFile(self.folder, plan.run_id, plan.machine or "", plan.secrets, plan.session)
-        self._files.append(file)
-        return file
+        return KeptFile(self.folder, plan.run_id, plan.machine or "", plan.secrets, plan.session)
 
     def told(self, order: Fetch) -> Iterator[FromDisk | AllFetched]:
         """Yield all that is kept of a run, and its end."""
         problems: list[str] = []
         for run in self._meant(order):
-            if not order.own or self._is_own(run):
+            if order.machine in (None, run.machine):
                 yield from _batches(run, problems)
         yield AllFetched(order.run_id, tuple(problems))
 
     def forget(self, order: Forget) -> None:
         """Remove what is kept of a run."""
         for run in self._meant(order):
-            if self._is_own(run) if order.machines is None else run.machine in order.machines:
-                run.remove()
+            if run.machine in order.machines:
+                run.path.unlink(missing_ok=True)
 
     def _meant(self, order: Fetch | Forget) -> list[KeptRun]:
         wanted = (order.run_id, order.session)
         return [run for run in self._found() if (run.run_id, run.session) == wanted]
-
-    def _is_own(self, run: KeptRun) -> bool:
-        """Whether this foreman wrote it."""
-        return any(file.made and file.path == run.path for file in self._files)
 
     def _found(self) -> list[KeptRun]:
         return runs_in(self.folder) if self.folder else []

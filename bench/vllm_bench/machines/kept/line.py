@@ -20,6 +20,7 @@ from ...plan.requests import Role
 from ...records.beside.answers import AnswerRow
 from ...records.beside.token_file import READ_TYPES
 from ...records.request_record import RequestRecord
+from ...records.row import replaced
 from ...records.text import MOST_MASKED, masked
 from ..messages import Correction
 
@@ -29,25 +30,22 @@ DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 def line_of(one: Judged, secrets: tuple[str, ...]) -> bytes:
     """Return a request as a line, secrets masked in what it says."""
-    answer = one.answer and (one.answer[0], masked(one.answer[1][:MOST_MASKED], secrets))
-    found = {
-        "role": one.role,
-        "record": one.record,
-        "reads": [part.tolist() for part in one.reads],
-        "answer": answer,
-        "model": one.model,
-        "fingerprint": one.fingerprint,
-        "away": one.away,
-    }
-    return as_line(found)
+    if one.answer is not None:
+        row, text = one.answer
+        one = replaced(one, answer=(row, masked(text[:MOST_MASKED], secrets)))
+    return as_line(one)
 
 
-def as_line(found: dict[str, Any]) -> bytes:
-    """Return a mapping as a line; also one whose texts have half a surrogate pair."""
+def as_line(found: Judged | dict[str, Any]) -> bytes:
+    """Return what has names and values as a line; also texts that have half a surrogate pair."""
     try:
-        return orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(found, default=_plain, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:
-        return json.dumps(found, default=dataclasses.asdict).encode() + b"\n"
+        return json.dumps(found, default=_plain).encode() + b"\n"
+
+
+def _plain(found: Any) -> Any:
+    return found.tolist() if isinstance(found, array) else dataclasses.asdict(found)
 
 
 def mapping(line: bytes) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Who sends which part of a plan, where several machines send it together. Pure."""
+"""Who sends which portion of a plan, where several machines send it together. Pure."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # of prompts in groups
 
 
 def trimmed(plan: Plan) -> Plan:
-    """Return a machine's plan with what it needs to send its part, and to judge the replies."""
+    """Return a machine's plan with what it needs to send its portion, and to judge the replies."""
     return dataclasses.replace(plan, drawn=tuple(map(_trimmed, plan.drawn)))
 
 

@@ -135,6 +135,12 @@ class Traffic:
         most = self.level.concurrency or self.scenario.max_in_flight
         return workers if most is None else min(workers, self.own.below(most))
 
+    @property
+    def most_senders(self) -> int:
+        """How many processes of this machine have any of this to send, however many there are."""
+        timed = len(self.times_s) if self.plays else self.measured
+        return self.senders(self.own.below(timed) if self.open_loop else MOST_REQUESTS)
+
     def own_of(self, number: int, workers: int) -> Own:
         """Return which streams, requests and plays are those of a process of this machine's."""
         senders = self.senders(workers)

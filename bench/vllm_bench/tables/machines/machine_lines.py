@@ -26,20 +26,12 @@ def _percentile(side: MachineSide, value: float | None, percentile: float) -> st
 
 def number(value: float | None) -> str:
     """Return a figure for a cell."""
-    return ABSENT if value is None else short(value).replace("-0.00", "0.00")
-
-
-def clock(side: MachineSide) -> str:
-    """Return how far a machine's clock was off the head's: `-12.3 ± 0.02`."""
-    if side.offset_ms is None:
-        return ABSENT
-    off = f"{side.offset_ms:+,.2f}".replace("-0.00", "+0.00")
-    return off if side.offset_error_ms is None else f"{off} ± {short(side.offset_error_ms)}"
+    return ABSENT if value is None else short(value)
 
 
 def lost(side: MachineSide) -> str:
-    """Return how a machine was lost, for a cell; `no`: it wasn't."""
-    return "no" if side.lost is None else printable(side.lost or "yes", 60)
+    """Return how a machine was lost, for a cell."""
+    return ABSENT if side.lost is None else printable(side.lost or "yes", 60)
 
 
 Figure = tuple[str, Callable[[MachineSide], str]]
@@ -51,14 +43,15 @@ FIGURES: tuple[Figure, ...] = (
     ("req/s", lambda side: number(side.requests_per_s)),
     ("loop lag p99", lambda side: number(side.loop_lag_p99_ms)),
     ("stamp error", lambda side: number(side.stamp_error_ms)),
-    ("clock", clock),
-    ("start apart", lambda side: number(side.start_apart_ms)),
+    ("clock ±", lambda side: number(side.offset_error_ms)),
     ("lost", lost),
 )
 
 
 def machine_rows(series: Series) -> list[list[str]]:
     """Return a row for each machine, headings first; none where each run was sent by one alone.
+
+    Without columns that would be empty.
 
     Of a run of very many those that differ most from the others in what they are first read for.
     """
@@ -69,7 +62,9 @@ def machine_rows(series: Series) -> list[list[str]]:
     times = " or ".join(metrics)
     headings = [f"{times} {name}" if name in ("p50", "p95") else name for name, _ in FIGURES]
     rows = [_row(words, side) for words, run in runs for side in shown(run)]
-    return [["", *headings], *rows]
+    columns = zip(["", *headings], *rows, strict=True)
+    there = [column for column in columns if {*column[1:]} != {ABSENT}]
+    return [list(row) for row in zip(*there, strict=True)]
 
 
 def machine_lines(series: Series) -> list[str]:
@@ -78,8 +73,7 @@ def machine_lines(series: Series) -> list[str]:
         return []
     return [
         *left_out(series),
-        "times in ms; clock: a machine's less the head's, ± what is known of it; start apart: from "
-        "the instant that was agreed",
+        "times in ms; clock ±: how well it is known how far a machine's clock is from the head's",
     ]
 
 

@@ -1,4 +1,4 @@
-"""A machine's part that ends before its time: the head must not take it for a whole one."""
+"""A machine's portion that ends before its time: the head must not take it for a whole one."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tests.support.made_plans import made_plan
 PLAN = made_plan(4)
 
 
-def part_told(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Any, Any], None]) -> list[Any]:
-    """Return what a foreman tells of a part in which `meanwhile` happens to it and its orders."""
+def told_of(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Any, Any], None]) -> list[Any]:
+    """Return what a foreman tells of a portion while `meanwhile` happens to it and its orders."""
     orders, ours = multiprocessing.Pipe()
     told: list[Any] = []
 
     def run_plan(_plan: Any, _sink: Any, _crew: Any, watch: Any) -> None:
-        part = watch.above
-        part.manned(SimpleNamespace(workers=[], begun=lambda: 4, due=lambda part: 4))
+        portion = watch.above
+        portion.manned(SimpleNamespace(workers=[], begun=lambda: 4, due=lambda part: 4))
         meanwhile(watch.interrupts, ours)
         watch.interrupts()
         last: Any = Finished(1, 1.0, 0, 1, 0.1, clock=None)  # type: ignore[arg-type]
-        part.hear(0, last)
-        part.over(Progress(planned=4, started_s=0.0))
+        portion.hear(0, last)
+        portion.over(Progress(planned=4, started_s=0.0))
 
     monkeypatch.setattr(serve, "run_plan", run_plan)
     with orders:
@@ -51,7 +51,7 @@ def hear_signal(interrupts: Any, _orders: Any) -> None:
 def test_who_was_interrupted_or_cut_off_gives_no_last_word(
     monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Any, Any], None]
 ) -> None:
-    told = part_told(monkeypatch, meanwhile)
+    told = told_of(monkeypatch, meanwhile)
     assert isinstance(told[-1], Leaving)
     assert not any(isinstance(one, Finished | Idle) for one in told)
 
@@ -62,13 +62,13 @@ def test_a_signal_is_told_apart_from_the_death_of_who_started_it(
 ) -> None:
     parents = iter([77])
     monkeypatch.setattr(os, "getppid", lambda: next(parents, parent))
-    (leaving,) = (m for m in part_told(monkeypatch, hear_signal) if isinstance(m, Leaving))
+    (leaving,) = (m for m in told_of(monkeypatch, hear_signal) if isinstance(m, Leaving))
     assert word in leaving.why
 
 
 @pytest.mark.parametrize("order", ["drain", "stop", "cancel"])
-def test_who_was_asked_to_end_by_the_head_ends_its_part(
+def test_who_was_asked_to_end_by_the_head_ends_its_portion(
     monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    told = part_told(monkeypatch, lambda _, orders: orders.send(Told(PLAN.run_id, order)))
+    told = told_of(monkeypatch, lambda _, orders: orders.send(Told(PLAN.run_id, order)))
     assert [type(one) for one in told[-2:]] == [Finished, Idle]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from vllm_bench.crew.judged import Elsewhere, Judged
+from vllm_bench.machines.kept.ended import Ended
 from vllm_bench.machines.kept.file import KeptFile, runs_in
 from vllm_bench.machines.kept.keeper import Keeper
-from vllm_bench.machines.kept.part import Ended
 from vllm_bench.machines.messages import AllFetched, Fetch, Forget, FromDisk, NotKept
 
 from tests.machines.kept.made import made_judged
@@ -137,26 +137,21 @@ def test_what_is_told_again_is_what_was_kept_and_forgotten_only_by_name(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_two_sessions_that_call_run_and_machine_the_same_each_has_its_own(
-    tmp_path: Path,
-) -> None:
-    first, second = Keeper(tmp_path), Keeper(tmp_path)
-    told = Told()
-    ours, theirs = (
-        Ended(made_plan(9), keeper, told.append, rows_stay=True) for keeper in (first, second)
-    )
-    for ended in (ours, theirs):
+def test_a_machine_tells_its_own_where_others_keep_in_the_same_folder(tmp_path: Path) -> None:
+    keeper, told = Keeper(tmp_path), Told()
+    for number, name in enumerate(("node-a", "node-b")):
+        plan = dataclasses.replace(made_plan(9), machine=name)
+        ended = Ended(plan, keeper, told.append, rows_stay=True)
         ended.begin()
-        ended.write([made_judged(0)])
+        ended.write([made_judged(number)])
         ended.close()
-    assert len(told.of(NotKept)) == 1  # so the row of the second crosses
     run_id = made_plan(9).run_id
-    assert list(second.told(Fetch(run_id, "", own=True))) == [AllFetched(run_id)]
-    second.forget(Forget(run_id, ""))
+    mine, last = keeper.told(Fetch(run_id, "", "node-b"))
+    assert isinstance(mine, FromDisk)
+    assert [one.record.request_index for one in mine.ended] == [1]
+    assert last == AllFetched(run_id)
+    keeper.forget(Forget(run_id, "", ("node-b",)))
     assert kept(tmp_path) == [0]
-    assert len(list(first.told(Fetch(run_id, "", own=True)))) == 2
-    first.forget(Forget(run_id, ""))
-    assert kept(tmp_path) == []
 
 
 def test_sessions_that_call_run_and_machine_the_same_are_told_apart(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from .keeper import Keeper
 
 
 class Ended:
-    """Where the requests of a machine's part go."""
+    """Where the requests of a machine's portion go."""
 
     def __init__(
         self, plan: Plan, keeper: Keeper, tell: Callable[[object], None], *, rows_stay: bool

@@ -1,4 +1,4 @@
-"""A run on one machine, as it is told to the head: which has no other eyes there."""
+"""A machine's portion of a run, as it is told to the head: which has no other eyes there."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from ...crew.judged import Judged
 from ...crew.worker import Crew, RunError
 from ...live.progress import Progress
 from ...plan.plan import Plan
 from ...send.outbox import Alive, Connected, Finished, Go, Measured, Outbox, Pulse, Ready
 from ...vllm.address import is_own_address
-from ..kept.part import Ended
+from ..kept.ended import Ended
 from ..messages import Lates, Manned, SenderLost, Standing
 from .orders import Orders
 
 TELL_S = 1.0  # between two signs of life
 
 
-class RunPart:
-    """A run on this machine, as it is told to the head: a sink of its rows, and what it is for."""
+class Portion:
+    """A run on this machine, as it is told to the head beside its rows: what is `Above` the run."""
 
     def __init__(self, plan: Plan, orders: Orders, outbox: Outbox, ended: Ended) -> None:
         self._plan, self._orders, self._outbox, self._ended = plan, orders, outbox, ended
@@ -45,21 +44,7 @@ class RunPart:
         while not self._alive.wait(TELL_S):
             self._outbox.put(Alive())
 
-    # ---- a sink ----
-
-    def begin(self) -> None:
-        """Note the start."""
-        self._ended.begin()
-
-    def write(self, ended: Sequence[Judged]) -> None:
-        """Keep and tell requests that have ended."""
-        self._ended.write(ended)
-
-    def close(self) -> None:
-        """No more come."""
-        self._ended.close()
-
-    # ---- a part of what is above ----
+    # ---- above ----
 
     def manned(self, crew: Crew) -> None:
         """Note who sends here. From now on `look` gives the signs of life."""
@@ -101,7 +86,7 @@ class RunPart:
         """Tell the last, behind all rows."""
         self._stand()
         self._outbox.put(Lates(progress.read_times.first, progress.read_times.later))
-        if self._orders.leaving is None:  # else this machine doesn't end its part, and is lost
+        if self._orders.leaving is None:  # else this machine doesn't end its portion, and is lost
             for message in self._last:
                 self._outbox.put(message)
 
