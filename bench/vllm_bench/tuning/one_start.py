@@ -6,7 +6,6 @@ import dataclasses
 import io
 import math
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -20,14 +19,15 @@ from ..launch.check import mismatches
 from ..launch.env import Settings, settings_of
 from ..launch.left_behind import Process
 from ..launch.ports import is_free
-from ..launch.process import LAUNCHER, ServerProcess, StartFailedError
+from ..launch.process import ServerProcess, StartFailedError
+from ..launch.refused import refused as launcher_refuses
 from ..launch.said import said
 from ..launcher import problem_with
 from ..machines.fleet.fleet import MachineMissedError
 from ..records.beside.going_on import now
 from ..records.find_runs import load_run
 from ..records.run_info import TO_THE_END
-from ..records.text import masked, printable
+from ..records.text import printable
 from ..run.prepare import TooLongError
 from ..run.session import Session
 from ..scenario.load import LoadLevel
@@ -44,7 +44,6 @@ THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is
 FIRST_PORT, PORTS = 18_800, 1_000  # where servers are put, so that .env's own stays free
 KEY = "VLLM_API_KEY"
 PARTS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-DRY_RUN_S = 60.0  # of the launcher, which takes a tenth of a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,20 +233,8 @@ def refused(
     if arguments := problem_with("EXTRA_ARGS", values.get("EXTRA_ARGS", "")):
         return f"EXTRA_ARGS: {arguments}"
     settings = settings_of(Path(configuration.name), values, environ)
-    done = subprocess.run(
-        ["sh", str(LAUNCHER), "--dry-run"],
-        env=dict(settings.environ),
-        timeout=DRY_RUN_S,
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if done.returncode == 0:
-        return None
-    last = (done.stderr.strip().splitlines() or ["the launcher refused it"])[-1]
-    said = printable(masked(last, settings.secrets), 400).removeprefix("run_server.sh: ")
-    return said.replace(" (from the environment)", "")
+    why = launcher_refuses(settings)
+    return why and why.replace(" (from the environment)", "")
 
 
 def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:
