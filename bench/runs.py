@@ -106,7 +106,7 @@ def _list(names: Sequence[str], folder: Path) -> int:
         read, bad = each_run([rows], take, kept.run)
         summaries = with_answers_judged(read)
         damaged += bad
-        print(_line(*(_cells(summaries[0], info) if summaries else _damaged(info))))
+        print(_line(*(_cells(summaries[0], rows, info) if summaries else _damaged(info))))
         print(f"  {_shown(rows.stem)}")
     if lost := sum(map(len, orphans(folder).values())):
         files = "1 file is" if lost == 1 else f"{lost} files are"
@@ -122,7 +122,7 @@ def _by_time(paths: Sequence[Path]) -> list[tuple[Path, RunInfo | None]]:
     return sorted(heads, key=lambda it: (it[1].clock_start.wall_s if it[1] else 0.0, it[0].name))
 
 
-def _cells(summary: RunSummary, info: RunInfo | None) -> Iterator[str]:
+def _cells(summary: RunSummary, rows: Path, info: RunInfo | None) -> Iterator[str]:
     """Yield what the list says of a run."""
     from vllm_bench.figures.digits import short
     from vllm_bench.figures.metrics import headline_metric
@@ -132,9 +132,17 @@ def _cells(summary: RunSummary, info: RunInfo | None) -> Iterator[str]:
 
     yield summary.started("%Y-%m-%d %H:%M") or ABSENT
     yield from (summary.scenario, _load(summary), label_of(info) or ABSENT)
-    yield "running" if info and info.status == "running" else summary.verdict.level
+    yield "running" if info and _goes_on(rows) else summary.verdict.level
     yield short(output_tokens_per_s(summary))
     yield short(summary.percentile(headline_metric("ttft_ms", summary.load), 95))
+
+
+def _goes_on(rows: Path) -> bool:
+    """Whether a process still writes a run: the JSON of one that was killed says so, too."""
+    from vllm_bench.records.run_files import ended
+
+    with ended(rows.parent, rows.stem, [rows]) as has_ended:
+        return not has_ended
 
 
 def _damaged(info: RunInfo | None) -> Iterator[str]:

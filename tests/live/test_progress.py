@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.throughput import throughput
-from vllm_bench.live.progress import Progress, ProgressLines, last_line, progress_line
+from vllm_bench.live.progress import Progress, ProgressLines, last_line, lost_words, progress_line
 
 from tests.live.screens import Clock
 from tests.support.made_runs import failed_record, frame_of, made_record
@@ -146,6 +146,33 @@ def test_in_a_log_the_answer_to_ctrl_c_does_not_wait(clock: Clock) -> None:
     first, last = log.getvalue().splitlines()
     assert "stopping" in first
     assert last.startswith("  3/50 requests, ")
+
+
+def test_in_a_log_a_loss_is_told_when_it_happens_and_stays(clock: Clock) -> None:
+    log = io.StringIO()
+    found = progress(good=3)
+    with ProgressLines(log) as lines:
+        for tick in range(12):
+            clock.now_s = 1.0 + tick
+            found.lost = ["b died"] if tick > 3 else []
+            lines.show(found)
+    *told, _ = log.getvalue().splitlines()
+    assert ["lost: b died" in line for line in told] == [True]
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        (0, ""),
+        (1, "m0 gone"),
+        (3, "m0 gone, m1 gone, m2 gone"),
+        (5, "m0 gone, m1 gone, m2 gone, 2 more"),
+    ],
+)
+def test_of_many_that_are_lost_a_few_are_named(lost: int, words: str) -> None:
+    found = progress()
+    found.lost = [f"m{number} gone" for number in range(lost)]
+    assert lost_words(found) == words
 
 
 def test_a_run_that_never_began_leaves_no_line() -> None:

@@ -112,6 +112,14 @@ def test_what_matters_most_stands_above_what_a_low_terminal_cuts_off(clock: Cloc
     assert [labels[0], *labels[2:]] == ["[2/3]", "requests", "failed", "last"]
 
 
+def test_who_was_lost_stands_among_what_matters_most(clock: Clock) -> None:
+    clock.now_s = 31.0
+    found = under_way()
+    found.lost = ["gpu7~2 said nothing for 10 s and was killed"]
+    (row,) = [line for line in drawn(found, 120, 7) if line.startswith("lost ")]
+    assert row.endswith(found.lost[0])
+
+
 def test_a_wider_terminal_shows_a_longer_course(clock: Clock) -> None:
     clock.now_s = 31.0
     found = under_way()

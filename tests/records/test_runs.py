@@ -108,7 +108,9 @@ def test_the_list_says_what_is_damaged_invalid_or_goes_on(history: Path) -> None
     (history / f"{OLD}.csv").write_text("rubbish\n")
     add(history, 16, 5, "s4", make=failed_record)
     add(history, 32, 6, "s5", status="running")
-    done = do(history)
+    add(history, 64, 7, "s6", status="running")  # its process was killed
+    with locked(history / f"{name_of(32, 6)}.csv"):
+        done = do(history)
     assert done.returncode == 1
     assert OLD in one_line(done.stderr)
     words = dict(zip(ids(done.stdout), done.stdout.splitlines()[1::2], strict=True))
@@ -116,6 +118,7 @@ def test_the_list_says_what_is_damaged_invalid_or_goes_on(history: Path) -> None
     assert "damaged" in said[OLD]
     assert "INVALID" in said[name_of(16, 5)]
     assert "running" in said[name_of(32, 6)]
+    assert "SUSPECT" in said[name_of(64, 7)]
 
 
 def test_the_list_fits_whatever_runs_are_called(tmp_path: Path) -> None:

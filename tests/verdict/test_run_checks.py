@@ -66,6 +66,14 @@ def test_a_run_that_was_not_whole_says_so(tmp_path, status, missing, expected):
     assert severity_of(facts, "interrupted") == expected
 
 
+@pytest.mark.parametrize("machines", [[], [{"machine": "a"}, {"machine": "b"}]])
+def test_without_a_row_nothing_was_measured_unless_machines_may_keep_it(tmp_path, machines):
+    health = {"machines": machines}  # all that is known where the head was killed
+    facts = facts_of(tmp_path, [], status="running", num_requests=100, client_health=health)
+    assert severity_of(facts, "interrupted") == INVALID
+    assert ("nothing was measured" in advice_on(facts, "interrupted")) is not bool(machines)
+
+
 @pytest.mark.parametrize(
     ("asked", "count", "expected"),
     [

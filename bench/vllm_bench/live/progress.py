@@ -16,6 +16,7 @@ from .counts import Counts
 from .last_seconds import LastSeconds
 
 EVERY_S = 10.0  # between two lines
+MOST_LOST = 3  # that are named
 
 ServerSays = Callable[[], Mapping[str, float]]  # empty: nothing recent
 
@@ -41,6 +42,7 @@ class Progress(Counts):
     stopped_s: float = math.inf  # when sending stopped, from the run's start
     enough: str = ""  # why it is stopping, where nobody asked for it
     phase: str = ""  # if not measuring: `warming up 3/8`
+    lost: Sequence[str] = ()  # how each machine or sending process was lost
     begun: Callable[[], int] | None = None  # how many planned requests have begun so far
     most_in_flight: int | None = None  # None: any number
     last_due_s: float | None = None  # when the last is due; None: no schedule
@@ -78,8 +80,8 @@ class Progress(Counts):
     @property
     def in_flight(self) -> int | None:
         """Planned requests that began and haven't ended; None: unknown."""
-        if self.begun is None:
-            return None
+        if self.begun is None or (self.lost and self.last_due_s is not None):
+            return None  # who was lost sends nothing of what comes due
         # A stream begins its next request some milliseconds before the end of its last is reported.
         found = max(0, self.begun() - self.ended)
         return found if self.most_in_flight is None else min(found, self.most_in_flight)
@@ -111,7 +113,8 @@ class Progress(Counts):
 def progress_line(progress: Progress) -> str:
     """Return the progress in a line: phase, requests, rates, failures by kind, time left."""
     so_far = _line(progress, progress.elapsed_s)
-    parts = (progress.phase, so_far, _by_class(progress), time_left(progress))
+    lost = f"lost: {lost_words(progress)}" if progress.lost else ""
+    parts = (progress.phase, so_far, lost, _by_class(progress), time_left(progress))
     return ", ".join(part for part in parts if part)
 
 
@@ -152,6 +155,12 @@ def kinds(progress: Progress) -> str:
     return f" ({each})" if each else ""
 
 
+def lost_words(progress: Progress) -> str:
+    """Return who of those that send was lost, and how: `b died, c died`; empty: nobody."""
+    more = len(progress.lost) - MOST_LOST
+    return ", ".join((*progress.lost[:MOST_LOST], *((f"{more} more",) if more > 0 else ())))
+
+
 def time_left(progress: Progress) -> str:
     """Return how long the run will still take, or that it is stopping."""
     if progress.enough:
@@ -171,13 +180,14 @@ def minutes(seconds: float) -> str:
 
 
 class ProgressLines:
-    """Prints a line every ten seconds, one at Ctrl-C, and one at the end."""
+    """Prints a line every ten seconds, at Ctrl-C, when a sender is lost, and at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._started_s = -math.inf
         self._next_s = EVERY_S
         self._stopping = False
+        self._lost = 0
         self._last: Progress | None = None
 
     def __enter__(self) -> ProgressLines:
@@ -191,9 +201,10 @@ class ProgressLines:
         self._last = progress
         if progress.started_s != self._started_s:  # the warm-up is over
             self._started_s, self._next_s = progress.started_s, EVERY_S
-        if progress.elapsed_s >= self._next_s or progress.stopping > self._stopping:
+        news = progress.stopping > self._stopping or len(progress.lost) > self._lost
+        if progress.elapsed_s >= self._next_s or news:
             self._next_s = progress.elapsed_s + EVERY_S
-            self._stopping = progress.stopping
+            self._stopping, self._lost = progress.stopping, len(progress.lost)
             self._say(progress_line(progress))
 
     def _say(self, line: str) -> None:

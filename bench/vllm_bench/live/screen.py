@@ -29,6 +29,7 @@ from .progress import (
     class_words,
     kinds,
     last_line,
+    lost_words,
     minutes,
     time_left,
 )
@@ -183,6 +184,7 @@ def _rows(progress: Progress, now: Figures) -> list[Row]:
     done = f"{progress.ended:,}{of} · {_number(now.requests_per_s)} req/s"
     failed = f"{progress.failed:,}{kinds(progress)}"
     red, error = "red" if progress.errors else "", progress.last_error
+    lost = lost_words(progress)
     under_way = f"{_shown(progress.in_flight)} · {_shown(now.running)} running"
     tokens = f"{_shown(now.tokens_per_s)} tok/s · server {_shown(now.server_tokens_per_s)}"
     cpu = "" if now.cpu_share is None else f" · CPU {now.cpu_share:.0%}"
@@ -190,6 +192,7 @@ def _rows(progress: Progress, now: Figures) -> list[Row]:
         Row("requests", done, "requests_per_s"),
         Row("failed", failed, "failed", style=red),
         *([Row("last error", printable(error, MOST_ERROR), style=red)] if error else []),
+        *([Row("lost", printable(lost, MOST_ERROR), style="red")] if lost else []),
         *(_class_row(name, *counts) for name, counts in progress.classes.items()),
         Row("in flight", f"{under_way} · {_shown(now.waiting)} waiting", "in_flight"),
         Row("tokens", tokens, "tokens_per_s"),

@@ -165,7 +165,7 @@ class Session:
             if idle := self.fleet.idle(plan):
                 load = f"{plan.scenario.name}, {plan.words}"
                 self._say_once(
-                    f"{load}: too small for all machines: {', '.join(idle)} send nothing"
+                    f"{load}: too small for all machines: nothing comes from {', '.join(idle)}"
                 )
 
     def _prepared(self, scenarios: Sequence[Scenario]) -> list[Job]:

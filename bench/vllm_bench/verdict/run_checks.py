@@ -6,6 +6,7 @@ from collections import Counter
 
 from ..figures.digits import counted
 from ..figures.facts import Facts
+from ..figures.machines.machine import machines_of
 from ..records.text import printable
 from ..stats.distribution import min_samples
 from .advice import longer_window, more_requests, why_no_window
@@ -117,11 +118,12 @@ def interrupted(facts: Facts) -> Doubt | None:
             "the search had seen enough: its figures are of the part that there is",
             at_most=Severity.SUSPECT,
         )
-    missing = (
-        "the requests that are missing are the slow ones"
-        if facts.rows
-        else "cut off in the warm-up: nothing was measured"
-    )
+    if facts.rows:
+        missing = "the requests that are missing are the slow ones"
+    elif machines_of(facts.info):
+        missing = "its machines may keep rows: with them it fetches these first"
+    else:
+        missing = "cut off in the warm-up: nothing was measured"
     return Doubt(
         f"{how}: {facts.rows} of {counted(facts.planned, 'request')} have a row, "
         f"{facts.cancelled} of them cancelled",

@@ -15,13 +15,12 @@ from ...plan.plan import Plan
 from ...reply.read_times import ReadTimes
 from ...send.outbox import Connected
 from ..clocks.pings import Pings
-from ..deal import as_told, owners
+from ..deal import as_told
 from ..kept.fetching import kept_by
 from ..messages import (
     AllFetched,
     Fetch,
     Idle,
-    Lates,
     Leaving,
     Manned,
     NotKept,
@@ -60,8 +59,6 @@ class MachineCrew:
         for post in self._posts:
             post.stays = rows_stay
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
-        tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
-        self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -70,7 +67,7 @@ class MachineCrew:
 
     def begun(self) -> int:
         """Return how many requests of closed loops have begun, as far as they have told."""
-        return sum(post.begun for post in self._posts)
+        return sum(post.begun_by_now() for post in self._posts)
 
     def due(self, part: Part) -> int:
         """Return how many requests of a part should have a row, by those that have begun."""
@@ -83,11 +80,6 @@ class MachineCrew:
             sum(part.own.below(part.measured) for part in post.plan.drawn if part.has_tail)
             for post in self._posts
         ]
-
-    def owner(self, part: Part, number: int) -> int:
-        """Return which machine sends request `number` of a part by the clock."""
-        found = self._owners[part.place]
-        return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
         """Give a machine its portion.
@@ -137,14 +129,15 @@ class MachineCrew:
             for sender in worker.senders:
                 sender.machine = post.machine.name
         elif isinstance(message, Standing):
-            post.begun, post.due = message.begun, dict(message.due)
+            post.begun, post.rows_then = message.begun, worker.rows.total()
+            post.due = dict(message.due)
             if correction := post.timeline.correction():
                 worker.tell(correction)
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
             self._notes.append(f"{worker.name}: {message.text}")
-        elif isinstance(message, Lates):
-            post.lates = ReadTimes(message.first, message.later)
+        elif isinstance(message, ReadTimes):
+            post.lates = message
         elif isinstance(message, Leaving):
             post.machine.leaving = message.why
         elif isinstance(message, Idle):
@@ -187,7 +180,6 @@ class MachineCrew:
             for post in left:
                 self._drain(post)
         for post in self._not_over():
-            post.machine.kill()
             post.machine.lose(f"didn't end within {limit_s:g} s")
 
     def _not_over(self) -> list[Post]:

@@ -22,13 +22,23 @@ class Post:
     plan: Plan  # its portion
     timeline: Timeline
     worker: Worker
-    begun: int = 0
+    begun: int = 0  # when it last said how far it is
+    rows_then: int = 0  # that it had told by then
     due: dict[int, int] = field(default_factory=dict)  # by part
     over: bool = True  # from Idle on; and before it was given its portion
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     server_is_here: bool | None = None  # None: it hasn't said
-    lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
+    lates: ReadTimes = field(default_factory=ReadTimes)
+
+    def begun_by_now(self) -> int:
+        """Return how many requests of closed loops it has begun, if one went on for each row.
+
+        Rows come sooner than how far it is, so less would seem to be under way. One that was lost
+        has nothing under way.
+        """
+        rows = self.worker.rows.total()
+        return rows if self.machine.lost and not self.stays else self.begun + rows - self.rows_then
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine, once it is over."""
@@ -57,7 +67,7 @@ def post_of(machine: Machine, plan: Plan, run_id: str) -> Post:
         machine.pipes["results"],
         machine.inbox,
         [WorkerHealth(0, None, 0, machine=machine.name)],
-        machine.kill,
+        lambda: None,  # what has lost its connections ends by itself
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
         frozen=machine.clock.frozen,

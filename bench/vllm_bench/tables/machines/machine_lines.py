@@ -73,7 +73,8 @@ def machine_lines(series: Series) -> list[str]:
         return []
     return [
         *left_out(series),
-        "times in ms; clock ±: how well it is known how far a machine's clock is from the head's",
+        "times in ms; p50, p95 and req/s: of the requests that figures are of; clock ±: how well "
+        "it is known how far a machine's clock is from the head's",
     ]
 
 
