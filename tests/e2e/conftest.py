@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from vllm_bench.records.beside.families import COUNTERS
+from vllm_bench.vllm.page import samples, summed
 
-from tests.support.running import free_port
+from tests.support.beside.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 HUMAN_PROMPTS = ROOT.parent / "shared" / "data" / "oasst" / "prompt_lottery_en_250_text.jsonl"
+GENERATED = "vllm:generation_tokens_total"
 START_LIMIT_S = 900.0  # its first start installs vLLM
 
 
@@ -57,6 +60,10 @@ class Served:
     def metrics(self) -> str:
         with urllib.request.urlopen(f"{self.root_url}/metrics", timeout=10) as reply:
             return str(reply.read().decode())
+
+    def generated(self) -> float:
+        """Return how many tokens it has made so far."""
+        return summed(samples(self.metrics(), COUNTERS)).get(GENERATED, 0.0)
 
     def kill(self) -> None:
         """SIGKILL the whole group: the server and its engine."""
@@ -109,14 +116,6 @@ def server(
 ) -> Iterator[Served]:
     """A server for all the tests that leave it whole."""
     served = start(request.param, tmp_path_factory.mktemp(request.param))
-    yield served
-    served.kill()
-
-
-@pytest.fixture(params=COMMANDS)
-def doomed_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    """A server that a test may kill."""
-    served = start(request.param, tmp_path)
     yield served
     served.kill()
 

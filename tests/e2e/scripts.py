@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tests.e2e.conftest import ROOT, Served
+from tests.support.beside.waiting import wait_until
 from tests.support.frames import read_frame
 
 
@@ -58,3 +59,24 @@ def only(folder: Path, pattern: str) -> Path:
 
 def rows(folder: Path) -> pd.DataFrame:
     return read_frame(only(folder, "*.csv"))
+
+
+def start_bench(folder: Path, words: list[str]) -> subprocess.Popen[str]:
+    """Start it, and return in the middle of a run."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(folder),
+    )
+    wait_until(lambda: len(rows_so_far(folder)) >= 8)
+    return process
+
+
+def rows_so_far(folder: Path) -> list[str]:
+    return [
+        line
+        for path in (folder / "results").glob("*.csv")
+        for line in path.read_text().splitlines()
+    ]

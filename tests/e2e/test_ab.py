@@ -10,9 +10,9 @@ from vllm_bench.experiments.state import experiments
 from vllm_bench.launch.ports import sockets_on
 from vllm_bench.records.run_info import read_run_info
 
-from tests.e2e.conftest import free_port
 from tests.e2e.scripts import script
 from tests.e2e.test_launch import SECRET, settings
+from tests.support.beside.ports import free_port
 
 pytestmark = [pytest.mark.process, pytest.mark.vllm]
 

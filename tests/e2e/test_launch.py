@@ -15,7 +15,8 @@ from vllm_bench.launch.ports import members, sockets_on
 from vllm_bench.launch.process import ServerProcess, StartFailedError
 from vllm_bench.launch.said import said
 
-from tests.e2e.conftest import ROOT, START_LIMIT_S, free_port
+from tests.e2e.conftest import ROOT, START_LIMIT_S
+from tests.support.beside.ports import free_port
 
 pytestmark = [pytest.mark.process, pytest.mark.vllm]
 

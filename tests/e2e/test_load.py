@@ -14,7 +14,7 @@ from vllm_bench.records.find_runs import find_runs, load_run
 from vllm_bench.records.run_info import RunInfo, read_run_info
 from vllm_bench.summary.summary import facts_of, summarize
 
-from tests.e2e.conftest import Served, start
+from tests.e2e.conftest import Served
 from tests.e2e.scripts import assert_ran, bench_words, only, rows, script
 from tests.machines.running import over
 
@@ -175,29 +175,3 @@ def test_questions_are_paired_by_their_answers(tmp_path: Path, server: Served) -
     for run in (alone, level):
         texts = (tmp_path / "results" / "answers" / f"{run.name}.jsonl").read_text()
         assert len(texts.splitlines()) == 20
-
-
-@pytest.mark.parametrize("kind", ["vllm", "simulator"])
-def test_groups_that_begin_alike_are_found_to_the_token(
-    tmp_path: Path, dataset: str, kind: str
-) -> None:
-    """4 groups of 8 begin with 100 of 150 tokens: three blocks of 32, for all but the first."""
-    server = start(kind, tmp_path, "--block-size", "32", "--enable-prompt-tokens-details")
-    try:
-        info, found = run(
-            tmp_path,
-            server,
-            dataset,
-            endpoint="completions",
-            prefill_tokens=150,
-            prefix={"groups": 4, "tokens": 100},
-            num_requests=32,
-            max_new_tokens=8,
-        )
-    finally:
-        server.kill()
-    assert info.plan["prefix"]["block_size"] == 32
-    assert set(found["prompt_tokens"]) == {150}
-    assert found["cached_tokens"].fillna(0).sum() == 2688  # of 4,800
-    assert (found["cached_tokens"].fillna(0) == found["possible_cached_tokens"]).all()
-    assert moved(info, "prefix_cache_hits") == {"prefix_cache_hits": 2688}

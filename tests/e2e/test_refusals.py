@@ -5,21 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vllm_bench.records.beside.families import COUNTERS
-from vllm_bench.vllm.page import samples, summed
 
 from tests.e2e.conftest import ROOT, Served, start
 from tests.e2e.scripts import bench_words, environment, rows, script
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}
-GENERATED = "vllm:generation_tokens_total"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +71,7 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_by_name(
         num_requests=1,
         warmup_requests=0,
     )
-    before = generated(narrow)
+    before = narrow.generated()
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
         stdout=subprocess.PIPE,
@@ -82,12 +79,9 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_by_name(
         text=True,
         env=environment(tmp_path),
     )
-    give_up = time.monotonic() + 120
-    while generated(narrow) < before + 50:
-        assert time.monotonic() < give_up, "no token came"
-        time.sleep(0.02)
+    wait_until(lambda: narrow.generated() >= before + 50)
     narrow.process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4, err
     (row,) = rows(tmp_path).to_dict("records")
     # It tells the finish reason `abort`, with usage and [DONE], or an error of the engine that
@@ -95,7 +89,3 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_by_name(
     assert row["error_kind"] in ("bad_finish", "error_event", "truncated", "timeout_stall")
     assert (row["error_kind"] == "bad_finish") == (row["finish_reason"] == "abort")
     assert 0 < row["token_events"] < 1700
-
-
-def generated(served: Served) -> float:
-    return summed(samples(served.metrics(), COUNTERS)).get(GENERATED, 0.0)

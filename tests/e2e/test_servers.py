@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,10 @@ from vllm_bench.records.beside.families import COUNTERS
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.vllm.page import samples, summed
 
-from tests.e2e.conftest import ROOT, Served
-from tests.e2e.scripts import assert_ran, bench_words, environment, only, rows, script
+from tests.e2e.conftest import Served
+from tests.e2e.scripts import assert_ran, bench_words, only, rows, script, start_bench
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.frames import read_frame
-from tests.support.running import wait_for
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
@@ -126,46 +124,10 @@ def test_a_prompt_over_the_context_fails_in_the_servers_own_words(
     assert found["error"].str.contains("2048").all()
 
 
-def start_bench(folder: Path, words: list[str]) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(folder),
-    )
-    wait_for(lambda: len(rows_so_far(folder)) >= 8)
-    return process
-
-
-def rows_so_far(folder: Path) -> list[str]:
-    return [
-        line
-        for path in (folder / "results").glob("*.csv")
-        for line in path.read_text().splitlines()
-    ]
-
-
-def test_a_server_killed_in_the_middle_leaves_every_row_and_no_success(
-    tmp_path: Path, doomed_server: Served, dataset: str
-) -> None:
-    words = bench_words(tmp_path, doomed_server, dataset, num_requests=2000)
-    process = start_bench(tmp_path, [*words, "--give-up-s", "2"])
-    doomed_server.kill()
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 1, err
-    assert "INVALID" in out
-    found = rows(tmp_path)
-    assert sorted(found["request_index"]) == list(range(len(found)))
-    assert set(found["error_kind"].dropna()) == {"truncated", "connect"}
-    assert found["error"].isna().sum() >= 6
-    assert read_run_info(only(tmp_path, "*.json")).status == "failed"
-
-
 def test_ctrl_c_keeps_every_row(tmp_path: Path, server: Served, dataset: str) -> None:
     process = start_bench(tmp_path, bench_words(tmp_path, server, dataset, num_requests=2000))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     found = rows(tmp_path)
     assert 8 <= len(found) < 2000

@@ -19,14 +19,14 @@ from typing import Literal
 
 import orjson
 
-from tests.support.running import start_bench, wait_for, write_scenario
+from tests.support.beside.waiting import LIMIT_S, wait_until
+from tests.support.running import start_bench, write_scenario
 from tools.hostile.processes import lives, senders_of
 
 Victim = Literal["parent", "worker", "both"]
 
 STREAMS = (6, 7)  # of the levels; each has its own
 REPLIES = 180  # of a level
-GIVE_UP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def kill(victims: Victims, folder: Path, base_url: str, truth: Truth) -> Fate:
     try:
         for blow in victims.blows:
             _strike(blow, process, truth, fate)
-        fate.out, fate.err = process.communicate(timeout=GIVE_UP_S)
+        fate.out, fate.err = process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
         process.communicate()
@@ -174,7 +174,7 @@ def _strike(blow: Blow, process: subprocess.Popen[str], truth: Truth, fate: Fate
         enough = len(truth.ended(fate.victims.name, blow.level)) >= blow.replies
         return enough or process.poll() is not None
 
-    wait_for(is_time, GIVE_UP_S)
+    wait_until(is_time)
     time.sleep(blow.delay_s)
     if process.poll() is not None:
         return
@@ -199,7 +199,7 @@ def _kill(target: int) -> None:
 
 def _outliving(workers: Sequence[int]) -> list[int]:
     """Give the processes time to end; return those that don't."""
-    give_up_s = time.monotonic() + 30
+    give_up_s = time.monotonic() + LIMIT_S
     left = list(workers)
     while left and time.monotonic() < give_up_s:
         time.sleep(0.05)

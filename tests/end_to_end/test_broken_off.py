@@ -15,9 +15,10 @@ from vllm_bench.records.beside.token_file import recover
 from vllm_bench.records.run_info import read_run_info
 
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import TinyVllm
 from tests.support.frames import read_frame
-from tests.support.running import info, rows, start_bench, wait_for, write_scenario
+from tests.support.running import info, rows, start_bench, write_scenario
 
 pytestmark = pytest.mark.process
 
@@ -49,7 +50,7 @@ def written(results: Path) -> int:
 
 def last_words(process: subprocess.Popen[str]) -> str:
     """Return the one line that it ends with."""
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LIMIT_S)
     told = [line for line in err.splitlines() if line.startswith("bench.py: ")]
     assert len(told) == 1, err
     assert err.splitlines()[-1] == told[0]
@@ -63,7 +64,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_line_and_what_it_took_is_
 ) -> None:
     process = bench(100_000)
     results = tmp_path / "results"
-    wait_for(lambda: written(results) > 20_000)
+    wait_until(lambda: written(results) > 20_000)
     before = len(rows(tmp_path))
     limit = written(results) + 1_000  # in the middle of a row
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
@@ -82,7 +83,7 @@ def test_a_folder_that_is_gone_ends_the_run_with_a_line_and_all_rows(
 ) -> None:
     process = bench(200)
     results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
-    wait_for(lambda: written(results) > 5_000)
+    wait_until(lambda: written(results) > 5_000)
     results.rename(elsewhere)
     results.write_text("no folder any more")
     assert str(results) in last_words(process)
@@ -98,9 +99,9 @@ def test_a_server_that_dies_ends_the_run_and_leaves_a_row_a_request_sent(tmp_pat
     with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "5") as server:
         scenarios = write_scenario(tmp_path, **settings(f"{server.url}/v1", "simulated", 300))
         process = start_bench(tmp_path, scenarios, "--give-up-s", "2")
-        wait_for(lambda: written(tmp_path / "results") > 10_000)
+        wait_until(lambda: written(tmp_path / "results") > 10_000)
         server.process.kill()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1, err
     assert "gave up" in err
     assert "INVALID interrupted" in out

@@ -13,16 +13,9 @@ import pytest
 from vllm_bench.records.request_record import ErrorKind
 
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import LAST_CHUNK, SSE_HEAD, Step, TinyVllm, chunk, delta, event, usage
-from tests.support.running import (
-    info,
-    rows,
-    run_bench,
-    start_bench,
-    tiny_scenario,
-    wait_for,
-    write_scenario,
-)
+from tests.support.running import info, rows, run_bench, start_bench, tiny_scenario, write_scenario
 
 pytestmark = pytest.mark.process
 
@@ -229,11 +222,11 @@ def test_what_ctrl_c_cuts_off_is_cancelled_and_keeps_its_tokens(tmp_path: Path) 
         )
         process = start_bench(tmp_path, scenario)
         generated = "vllm:generation_tokens_total"
-        wait_for(lambda: counter(server, generated) == streams * TOKENS)  # made, and held back
+        wait_until(lambda: counter(server, generated) == streams * TOKENS)  # made, and held back
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)  # Python merges signals that come at once
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=LIMIT_S)
         truth = server.truth()
     assert process.returncode == 130, err
     assert "interrupted" in out

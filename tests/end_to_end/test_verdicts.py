@@ -49,7 +49,9 @@ def test_a_run_on_a_quiet_server_has_nothing_against_it_but_its_length(tmp_path)
     (found,) = summary["runs"]
     assert found["attainment"]["met"] is True
     counted = found["figures"]["requests_counted"]
-    assert found["distributions"]["itl_ms"]["n"] == counted * 7  # the gaps of replies of 8 tokens
+    gaps, of_all = found["distributions"]["itl_ms"]["n"], counted * 7  # of replies of 8 tokens
+    # A busy client finds several tokens in one read, and says so.
+    assert gaps == of_all or (gaps < of_all and found["client_reads"]["merged"] > 0)
     assert "Objectives" in done.stdout
 
 

@@ -18,7 +18,9 @@ from vllm_bench.experiments.state import State, experiments
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.simulator import simulator
 
-from tests.support.running import ROOT, environment, run_script, wait_for
+from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import LIMIT_S, wait_until
+from tests.support.running import ROOT, environment, run_script
 
 pytestmark = pytest.mark.process
 
@@ -32,15 +34,13 @@ LOAD = {
     "max_new_tokens": 12,
     "ignore_eos": True,
     "concurrencies": [16],
-    "duration_s": 1.5,
+    "num_requests": 64,
 }
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 class Ab:
@@ -49,7 +49,10 @@ class Ab:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
         self.results = folder / "results"
-        (folder / "scenarios.yaml").write_text(json.dumps({"scenarios": {"one": LOAD}}))
+        self.load(LOAD)
+
+    def load(self, load: dict[str, object]) -> None:
+        (self.folder / "scenarios.yaml").write_text(json.dumps({"scenarios": {"one": load}}))
 
     def env(self, name: str, **values: object) -> str:
         """Write an env file of a simulator."""
@@ -79,7 +82,7 @@ class Ab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=4 * LIMIT_S,
         )
 
     @contextmanager
@@ -134,6 +137,12 @@ def ab(tmp_path: Path, port: int) -> Ab:
     return Ab(tmp_path, port)
 
 
+@pytest.fixture
+def for_a_while(ab: Ab) -> None:
+    """Let its runs be long enough for an answer, or for something to happen in them."""
+    ab.load({**LOAD, "num_requests": None, "duration_s": 1.5})
+
+
 def line_of(done: subprocess.CompletedProcess[str], code: int) -> str:
     """Return the one line that says what is wrong."""
     assert done.returncode == code, done.stderr
@@ -144,6 +153,7 @@ def line_of(done: subprocess.CompletedProcess[str], code: int) -> str:
 # ---- answers ----
 
 
+@pytest.mark.usefixtures("for_a_while")
 def test_a_server_with_fewer_requests_at_a_time_is_slower(ab: Ab) -> None:
     many, few = ab.env("many", MAX_NUM_SEQS=32, VLLM_API_KEY=KEY), ab.env("few", MAX_NUM_SEQS=2)
     done = ab.run(many, few)
@@ -176,6 +186,7 @@ def test_a_server_with_fewer_requests_at_a_time_is_slower(ab: Ab) -> None:
     assert KEY not in done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("for_a_while")
 def test_a_faster_build_is_faster(ab: Ab) -> None:
     own = {"SIMULATOR": "", "MODEL": "gpt-oss-20"}
     old = ab.build("--exact", "--ttft-ms", "40", "--itl-ms", "10", name="old")
@@ -186,12 +197,14 @@ def test_a_faster_build_is_faster(ab: Ab) -> None:
         assert ab.compare("b", "a")[0] == 3
 
 
+@pytest.mark.usefixtures("for_a_while")
 def test_equal_servers_pass_the_gate(ab: Ab) -> None:
     done = ab.run(ab.env("one", MAX_NUM_SEQS=32), ab.env("other", MAX_NUM_SEQS=32), "--check")
     assert done.returncode == 0 or (done.returncode == 4 and ab.invalid(done)), done.stdout
     assert "gate: " in done.stdout
 
 
+@pytest.mark.usefixtures("for_a_while")
 def test_a_slower_server_is_red_in_both_looks_which_have_seeds_of_their_own(ab: Ab) -> None:
     done = ab.run(ab.env("many", MAX_NUM_SEQS=32), ab.env("few", MAX_NUM_SEQS=2), "--check")
     assert done.returncode == 3 or ab.invalid(done), done.stdout
@@ -239,7 +252,7 @@ def test_an_answer_that_nobody_reads_has_its_code_and_a_full_disk_is_told(
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LIMIT_S,
     )
     os.close(ends[1])
     assert done.returncode == code, done.stderr
@@ -248,13 +261,14 @@ def test_an_answer_that_nobody_reads_has_its_code_and_a_full_disk_is_told(
     assert sorted(ab.state.whole) == [1, 2]
 
 
+@pytest.mark.usefixtures("for_a_while")
 @pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_takes_the_server_down_and_what_is_whole_is_gone_on_with(
     ab: Ab, signals: int
 ) -> None:
     words = (ab.env("a"), ab.env("b"), "--visits", "2")
     with ab.running(*words) as process:
-        wait_for(lambda: len(list(ab.results.glob("one-b-*.csv"))) == 1)  # in visit 2
+        wait_until(lambda: len(list(ab.results.glob("one-b-*.csv"))) == 1)  # in visit 2
         for _ in range(signals):
             process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
@@ -302,9 +316,10 @@ def test_a_server_that_does_not_start_is_an_answer(ab: Ab) -> None:
     assert ab.nobody_listens()
 
 
+@pytest.mark.usefixtures("for_a_while")
 def test_a_server_that_is_killed_in_its_runs_is_started_once_more(ab: Ab) -> None:
     with ab.running(ab.env("a"), ab.env("b"), "--visits", "2") as process:
-        wait_for(lambda: len(list(ab.results.glob("one-a-*.csv"))) == 1)
+        wait_until(lambda: len(list(ab.results.glob("one-a-*.csv"))) == 1)
         server = ab.state.server
         assert server is not None
         os.killpg(server.pid, signal.SIGKILL)
@@ -331,10 +346,11 @@ def test_a_build_that_changed_meanwhile_is_not_gone_on_with(ab: Ab) -> None:
     assert sorted(ab.state.whole) == [1, 2]
 
 
+@pytest.mark.usefixtures("for_a_while")
 def test_the_server_of_a_killed_script_is_ended_by_the_next_one(ab: Ab) -> None:
     words = (ab.env("a"), ab.env("b"), "--visits", "2")
     with ab.running(*words) as process:
-        wait_for(lambda: len(list(ab.results.glob("one-a-*.csv"))) == 1)
+        wait_until(lambda: len(list(ab.results.glob("one-a-*.csv"))) == 1)
         process.kill()
         process.wait()
     assert not ab.nobody_listens()  # it was left behind
@@ -352,7 +368,7 @@ def test_a_port_that_another_holds_is_told_before_anything_is_started(ab: Ab) ->
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", ab.port))
         other.listen()
-        line = line_of(ab.run(ab.env("a", PORT=1 + ab.port % 60000), ab.env("b")), 2)
+        line = line_of(ab.run(ab.env("a", PORT=free_port()), ab.env("b")), 2)
     assert str(ab.port) in line
     assert str(os.getpid()) in line  # by whom
     assert not list(ab.results.glob("*"))

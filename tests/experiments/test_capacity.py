@@ -17,7 +17,8 @@ import pytest
 from vllm_bench.search.kept import Search, read_search
 from vllm_bench.simulator import simulator
 
-from tests.support.running import environment, wait_for, write_scenario
+from tests.support.beside.waiting import LIMIT_S, wait_until
+from tests.support.running import environment, write_scenario
 
 pytestmark = pytest.mark.process
 
@@ -101,10 +102,10 @@ def test_ctrl_c_keeps_all_and_resume_goes_on(tmp_path: Path, base_url: str) -> N
         env=environment(tmp_path),
     )
     folder = tmp_path / "results" / "capacity"
-    wait_for(lambda: bool(list(folder.glob("*.csv"))))
+    wait_until(lambda: bool(list(folder.glob("*.csv"))))
     time.sleep(1.0)  # well into the next run, or between the two
     os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     assert "so far" in out
     before = kept(tmp_path)
@@ -127,9 +128,9 @@ def test_a_server_that_is_gone_ends_it_with_1(tmp_path: Path) -> None:
             text=True,
             env=environment(tmp_path),
         )
-        wait_for(lambda: bool(list((tmp_path / "results" / "capacity").glob("*.csv"))))
+        wait_until(lambda: bool(list((tmp_path / "results" / "capacity").glob("*.csv"))))
         os.kill(pid, signal.SIGKILL)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1, err
     assert "so far" in out
     assert kept(tmp_path).status == "failed"
@@ -147,9 +148,9 @@ def test_a_server_that_dies_in_a_run_hasnt_missed_the_objectives(tmp_path: Path)
             env=environment(tmp_path),
         )
         runs = tmp_path / "results" / "capacity"
-        wait_for(lambda: any(p.stat().st_size > 2000 for p in runs.glob("*/*.csv")))
+        wait_until(lambda: any(p.stat().st_size > 2000 for p in runs.glob("*/*.csv")))
         os.kill(pid, signal.SIGKILL)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1, out
     assert "is gone" in err.splitlines()[-1]
     assert not list(runs.glob("*.json"))  # nothing was judged

@@ -15,6 +15,7 @@ from vllm_bench.compare.measures import MEASURES
 from vllm_bench.records.run_info import read_run_info, write_run_info
 
 from tests.compare.written import write_side
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.reading import one_line
 from tests.support.running import ROOT, run_script
 
@@ -211,7 +212,7 @@ def test_make_passes_sides_on_as_they_are(made: Path) -> None:
     words = ["A=made-base-*", "B=made-slow-*", f"ARGS=--results-dir {made / 'results'}"]
     done = subprocess.run(
         ["make", "-C", str(ROOT), "--no-print-directory", "compare", *words],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     assert "Error 3" in done.stderr
     assert "is slower" in done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.reading import one_line
 
 pytestmark = pytest.mark.process
@@ -111,7 +112,7 @@ class Clone:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=LIMIT_S,
         )
 
     def environment(self, kind: str = "run", **environ: str) -> subprocess.CompletedProcess[str]:

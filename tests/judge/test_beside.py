@@ -14,7 +14,7 @@ from vllm_bench.planted.beside import buffering, busy, foreign, restarted
 from vllm_bench.planted.situation import Stage
 
 from tests.sim.simulated import Simulated, events, read_counters
-from tests.support.running import wait_for
+from tests.support.beside.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -61,7 +61,7 @@ def test_a_foreign_client_asks_until_the_end(tmp_path: Path) -> None:
     with Simulated("--exact", "--ttft-ms", "1", "--itl-ms", "1") as server:
         with foreign(2, 7)(stage(server, tmp_path)) as url:
             assert url == f"{server.url}/v1"
-            wait_for(lambda: generated(server) >= 14)
+            wait_until(lambda: generated(server) >= 14)
         ended = generated(server)
         assert ended % 7 == 0
         assert generated(server) == ended
@@ -91,7 +91,7 @@ def test_a_restarted_server_counts_from_nothing_and_writes_a_second_truth(tmp_pa
         assert server.stream("/v1/completions", **ASK)[-1] == "[DONE]"
         with restarted(0.0)(stage(server, tmp_path)):
             server.process.wait(30)
-            wait_for(lambda: answers(server.url))
+            wait_until(lambda: answers(server.url))
             assert reads(f"{server.url}/v1")
             text = httpx.get(f"{server.url}/metrics", trust_env=False).text
             assert read_counters(text)["vllm:generation_tokens_total"] == TOKENS

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from vllm_bench.planted.inputs import write_inputs
 from vllm_bench.planted.play import PlayError, judged, play
 from vllm_bench.planted.situation import Setup, Situation
 from vllm_bench.planted.table import markdown, plain
+
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -82,12 +83,9 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
         [sys.executable, str(SCRIPT), *words], stderr=subprocess.PIPE, text=True
     )
     log = tmp_path / "kept" / "natural-lengths" / "bench.log"
-    give_up = time.monotonic() + 30
-    while not (log.exists() and "planted-" in log.read_text()):
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    wait_until(lambda: log.exists() and "planted-" in log.read_text())
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert told == "judge.py: interrupted\n"
     assert working_in(tmp_path) == []

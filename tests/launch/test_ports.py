@@ -10,7 +10,7 @@ import pytest
 from vllm_bench.launch import ports
 from vllm_bench.launch.ports import holder_of, holds, is_free, members, sockets_on
 
-from tests.support.running import free_port
+from tests.support.beside.ports import free_port
 
 
 @pytest.mark.parametrize("taken", ["127.0.0.1", "0.0.0.0"])

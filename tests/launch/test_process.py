@@ -20,13 +20,13 @@ from vllm_bench.launch.ports import members, sockets_on
 from vllm_bench.launch.process import PortTakenError, ServerProcess, StartFailedError
 from vllm_bench.launch.said import said
 
+from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import TinyVllm
 from tests.support.reading import one_line
-from tests.support.running import free_port
 
 pytestmark = pytest.mark.process
 
-LIMIT_S = 60.0
 SECRET = "s3cret-of-nobody"
 
 
@@ -56,10 +56,7 @@ def is_gone(pid: int) -> bool:
 
 
 def wait_for_file(path: Path) -> str:
-    give_up_s = time.monotonic() + LIMIT_S
-    while not (path.exists() and path.read_text().endswith("\n")):
-        assert time.monotonic() < give_up_s
-        time.sleep(0.01)
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
     return path.read_text()
 
 

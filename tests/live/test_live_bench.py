@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.beside.waiting import wait_until
 from tests.support.far_end import Step, TinyVllm
-from tests.support.running import command, environment, wait_for, write_scenario
+from tests.support.running import command, environment, write_scenario
 
 pytestmark = pytest.mark.process
 
@@ -111,9 +112,9 @@ def test_ctrl_c_is_answered_in_the_view_and_the_cursor_comes_back(
 ) -> None:
     tiny_vllm.token_gap_s = 0.3  # so that what is under way takes a while
     bench = start(num_requests=1000)
-    wait_for(lambda: "in flight" in bench.written and tiny_vllm.most_in_flight == 3)
+    wait_until(lambda: "in flight" in bench.written and tiny_vllm.most_in_flight == 3)
     bench.process.send_signal(signal.SIGINT)
-    wait_for(lambda: "stopping: " in bench.written)
+    wait_until(lambda: "stopping: " in bench.written)
     status, written = bench.ended()
     assert status == 130
     assert written.rindex("\x1b[?25h") > written.rindex("stopping: ")

@@ -6,19 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.running import BENCH, ROOT, environment, write_prompts
 
 SENDER = ROOT / "bench" / "sender.py"
 ONE = f"{sys.executable} {SENDER}"  # a command for --senders
 HASTY = ROOT / "tests" / "machines" / "hasty.py"  # bench.py or sender.py with less patience
 KEY = b"sixteen bytes or more of a key"
-LIMIT_S = 120.0
 
 
 def load(folder: Path, url: str, *words: object, script: Path = BENCH) -> list[str]:
@@ -83,15 +81,6 @@ def said(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     """Wait for its end; return the exit code, and all that it said."""
     out, err = process.communicate(timeout=LIMIT_S)
     return process.returncode, (out + err).decode()
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    """Wait for something that comes by itself, and return it."""
-    give_up_s = time.monotonic() + LIMIT_S
-    while not (found := condition()):
-        assert time.monotonic() < give_up_s, "it never came"
-        time.sleep(0.02)
-    return found
 
 
 def children(parent: int, word: str) -> list[int]:

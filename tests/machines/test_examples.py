@@ -13,6 +13,7 @@ import pytest
 import yaml
 from vllm_bench.simulator import simulator
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.frames import read_frame
 
 pytestmark = pytest.mark.process
@@ -63,7 +64,7 @@ def test_the_script_for_slurm_starts_all_machines_by_one_command(
         env={**os.environ, **environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode in ENDED, done.stderr
@@ -102,7 +103,7 @@ def test_the_jobs_commands_meet_by_the_key_of_the_secret(server: list[str], tmp_
         .replace("python", sys.executable)
     )
     senders = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
-    process.communicate(timeout=120)
+    process.communicate(timeout=LIMIT_S)
     assert process.returncode in ENDED
     assert [one.wait(60) for one in senders] == [0, 0]
     assert sent_by(tmp_path / "results") == [10, 10]

@@ -12,6 +12,7 @@ from vllm_bench.errors import UsageError
 from vllm_bench.machines.asked import Asked, check, say_dry
 from vllm_bench.machines.engines import ray_engine
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.running import BENCH
 
 KEY = b"sixteen bytes or more of a key"
@@ -102,7 +103,7 @@ def test_each_script_looks_at_them_first(script: str, tmp_path: Path) -> None:
         [sys.executable, path, *named, *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 2, done.stderr

@@ -20,8 +20,10 @@ from vllm_bench.machines.facts import machine_facts
 from vllm_bench.machines.meeting.address import Address
 from vllm_bench.machines.messages import LetGo, Told
 
-from tests.machines.running import HASTY, KEY, ONE, ROOT, over, run_load, said, started, wait_until
+from tests.machines.running import HASTY, KEY, ONE, ROOT, over, run_load, said, started
 from tests.sim.simulated import Simulated
+from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import wait_until
 from tests.support.frames import read_frame
 
 PATH = f"{ROOT / 'bench'}:{ROOT}"
@@ -145,9 +147,7 @@ def test_what_is_wrong_is_told_in_a_line(
 @pytest.mark.process
 def test_strangers_and_machines_by_hand(tmp_path: Path) -> None:
     """A stranger says nothing, one has another key, two send a level of one stream, and of four."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     key = tmp_path / "key"
     key.write_bytes(KEY + b"\n")
     at = f"127.0.0.1:{port}"

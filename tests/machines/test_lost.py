@@ -28,9 +28,9 @@ from tests.machines.running import (
     said,
     senders,
     started,
-    wait_until,
 )
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.frames import read_frame
 from tools.hostile.processes import NS, Pulse
 
@@ -163,7 +163,7 @@ def finished(truth: Path) -> int:
 
 def outliving(pids: list[int]) -> list[int]:
     """Return those that don't end by themselves in a generous time."""
-    give_up_s = time.monotonic() + 20
+    give_up_s = time.monotonic() + LIMIT_S
     while (left := [pid for pid in pids if lives(pid)]) and time.monotonic() < give_up_s:
         time.sleep(0.05)
     return left

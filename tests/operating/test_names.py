@@ -19,6 +19,7 @@ from vllm_bench.run import session as session_module
 from vllm_bench.run.folder import remove_run
 from vllm_bench.run.session import Session
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import TinyVllm
 from tests.support.frames import read_frame
 from tests.support.made_plans import made_plan
@@ -106,7 +107,7 @@ def test_benches_that_begin_together_write_each_others_files_never(
         )
         for _ in range(3)
     ]  # fmt: skip
-    said = [bench.communicate(timeout=60)[1] for bench in benches]
+    said = [bench.communicate(timeout=LIMIT_S)[1] for bench in benches]
     assert [bench.returncode in (0, 4) for bench in benches] == [True] * 3, said
     results = tmp_path / "results"
     infos = [read_run_info(path) for path in results.glob("*.json")]

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from vllm_bench.records.run_info import read_run_info
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import TinyVllm
 from tests.support.frames import read_frame
-from tests.support.running import command, environment, tiny_scenario, wait_for
+from tests.support.running import command, environment, tiny_scenario
 
 pytestmark = pytest.mark.process
 
@@ -47,7 +48,7 @@ def shell(words: str, redirected: str, **env: str) -> subprocess.CompletedProces
     homeless = {name: value for name, value in os.environ.items() if name not in HOMELESS}
     return subprocess.run(
         ["sh", "-c", f"{sys.executable} {ROOT}/{words} {redirected}"],
-        env={**homeless, **env}, capture_output=True, check=False, timeout=60,
+        env={**homeless, **env}, capture_output=True, check=False, timeout=LIMIT_S,
         start_new_session=True,  # no controlling terminal
     )  # fmt: skip
 
@@ -92,7 +93,7 @@ def test_a_run_in_a_folder_of_any_name_by_an_isolated_python_with_nothing_to_pri
     env = environment(tmp_path, **NOT_UTF8)
     closed = 'exec "$@" >&- 2>&-'
     done = subprocess.run(
-        ["sh", "-c", closed, "sh", python, "-I", *words], env=env, check=False, timeout=60
+        ["sh", "-c", closed, "sh", python, "-I", *words], env=env, check=False, timeout=LIMIT_S
     )
     assert done.returncode in (0, 4)
     results = odd / "results"
@@ -102,7 +103,7 @@ def test_a_run_in_a_folder_of_any_name_by_an_isolated_python_with_nothing_to_pri
     for script in ("summarize", "plot", "report"):
         said = subprocess.run(
             [python, "-I", ROOT / "bench" / f"{script}.py", "--results-dir", results],
-            env=env, check=False, timeout=60, capture_output=True,
+            env=env, check=False, timeout=LIMIT_S, capture_output=True,
         )  # fmt: skip
         assert (said.returncode, said.stderr) == (0, b"")
     assert (results / "report.html").stat().st_size > 0
@@ -121,8 +122,10 @@ def test_a_frozen_terminal_holds_up_no_row_and_a_signal_still_ends_the_script(
     )  # fmt: skip
     results = tmp_path / "results"
     try:
-        wait_for(lambda: len(list(results.glob("*.json"))) == 2)
-        wait_for(lambda: {read_run_info(p).status for p in results.glob("*.json")} == {"complete"})
+        wait_until(lambda: len(list(results.glob("*.json"))) == 2)
+        wait_until(
+            lambda: {read_run_info(p).status for p in results.glob("*.json")} == {"complete"}
+        )
         assert [len(read_frame(p)) for p in results.glob("*-2*Z.csv")] == [12, 12]
         assert process.poll() is None  # it waits, with its last words
         process.send_signal(signal.SIGTERM)

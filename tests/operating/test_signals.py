@@ -18,15 +18,10 @@ from pathlib import Path
 import pytest
 from vllm_bench.records.run_info import read_run_info
 
+from tests.support.beside.waiting import wait_until
 from tests.support.far_end import HANG, SSE_HEAD, Request, TinyVllm, chunk, delta
 from tests.support.frames import read_frame
-from tests.support.running import (
-    ROOT,
-    command,
-    environment,
-    wait_for,
-    write_scenario,
-)
+from tests.support.running import ROOT, command, environment, write_scenario
 from tools.hostile.processes import senders_of
 
 pytestmark = pytest.mark.process
@@ -215,19 +210,19 @@ def test_a_signal_is_obeyed_at_any_moment(
     """It goes to the whole process group, as a terminal and a batch system send it."""
     bench = start(tmp_path, server, moment)
     try:
-        wait_for(lambda: moment.is_now(bench) or bench.process.poll() is not None)
+        wait_until(lambda: moment.is_now(bench) or bench.process.poll() is not None)
         assert bench.process.poll() is None, bench.said
         before = bench.rows()
         os.killpg(bench.process.pid, number)
         if moment.then is not None:
-            wait_for(told_to_stop(bench))
+            wait_until(told_to_stop(bench))
             bench.process.send_signal(moment.then)
         assert bench.process.wait(SOON_S) == 130, bench.said
     finally:
         bench.process.kill()
         bench.process.wait()
     assert "Traceback" not in bench.said
-    wait_for(lambda: not bench.left())
+    wait_until(lambda: not bench.left())
     infos = [read_run_info(path) for path in bench.files("*.json")]
     assert {info.status for info in infos} <= set(moment.statuses)
     assert bool(infos) >= moment.measured
@@ -273,7 +268,7 @@ def test_a_hangup_that_nohup_ignores_is_ignored(tmp_path: Path, server: Hanging)
         bench = start(tmp_path, server, Moment("nohup", lambda _: True))
     finally:
         signal.signal(signal.SIGHUP, before)
-    wait_for(lambda: bench.rows() > 2)
+    wait_until(lambda: bench.rows() > 2)
     os.killpg(bench.process.pid, signal.SIGHUP)
     bench.process.wait(SOON_S * 2)
     assert bench.rows() == 12
@@ -286,10 +281,10 @@ def test_a_sending_process_that_is_stopped_is_killed_and_the_others_go_on(
     settings: dict[str, object] = {"num_requests": 100, "concurrencies": [8]}
     moment = Moment("", lambda _: True, settings=settings, words=("--workers", "2"))
     bench = start(tmp_path, server, moment)
-    wait_for(lambda: bench.rows() > 5)
+    wait_until(lambda: bench.rows() > 5)
     os.kill(senders_of(bench.process.pid)[0], signal.SIGSTOP)
     assert bench.process.wait(60) == 4
-    wait_for(lambda: not bench.left())
+    wait_until(lambda: not bench.left())
     (info,) = [read_run_info(path) for path in bench.files("*.json")]
     assert info.status == "incomplete"
     assert sum(worker["lost"] for worker in info.client_health["workers"]) == 1

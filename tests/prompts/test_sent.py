@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from vllm_bench.records.run_info import read_run_info
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import TinyVllm
 from tests.support.running import command, tiny_scenario
 
@@ -24,7 +25,7 @@ def bench(folder: Path, *words: str, **settings: Any) -> subprocess.CompletedPro
     settings = {"dataset": f"file:{folder}/mine.jsonl", "concurrencies": [2], **settings}
     path = tiny_scenario(folder, **settings)
     return subprocess.run(
-        command(folder, path, *words), capture_output=True, text=True, check=False, timeout=60
+        command(folder, path, *words), capture_output=True, text=True, check=False, timeout=LIMIT_S
     )
 
 

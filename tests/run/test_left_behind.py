@@ -22,9 +22,10 @@ from vllm_bench.records.run_info import ClockPair, RunInfo, read_run_info, write
 from vllm_bench.records.safe_file import locked, unlocked
 from vllm_bench.run.folder import mark_left_behind
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import TinyVllm
 from tests.support.made_runs import made_info, made_record, write_run
-from tests.support.running import info, start_bench, tiny_scenario, wait_for
+from tests.support.running import info, start_bench, tiny_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = [made_record(i) for i in range(3)]
@@ -201,13 +202,13 @@ def test_a_run_whose_rows_are_whole_is_under_way_until_its_json_is(tmp_path: Pat
         process = start_bench(tmp_path, scenarios, "--no-server-metrics")
         results = tmp_path / "results"
         try:
-            wait_for(lambda: any(p.read_bytes().count(b"\n") == 7 for p in results.glob("*.csv")))
-            wait_for(lambda: not list(results.glob("tokens/*.part")))  # whole before the rows are
+            wait_until(lambda: any(p.read_bytes().count(b"\n") == 7 for p in results.glob("*.csv")))
+            wait_until(lambda: not list(results.glob("tokens/*.part")))  # whole before the rows are
             assert mark_left_behind(results) == []
             assert info(tmp_path).status == "running"
         finally:
             server.go_on.set()
-            process.communicate(timeout=60)
+            process.communicate(timeout=LIMIT_S)
         assert info(tmp_path).status == "complete"
 
 
@@ -227,7 +228,7 @@ def test_bench_marks_what_was_killed_and_not_what_still_runs(
     tmp_path: Path, slow_run: subprocess.Popen[str], start_beside: Callable[[], str]
 ) -> None:
     results = tmp_path / "results"
-    wait_for(lambda: any(p.stat().st_size > 2000 for p in results.glob("*.csv")))
+    wait_until(lambda: any(p.stat().st_size > 2000 for p in results.glob("*.csv")))
     run_id = info(tmp_path).run_id
     assert run_id not in start_beside()
     assert info(tmp_path).status == "running"
@@ -249,7 +250,7 @@ def start_beside(tmp_path: Path) -> Callable[[], str]:
             tmp_path, "http://127.0.0.1:9/v1", concurrencies=[1], num_requests=1
         )
         process = start_bench(tmp_path, scenarios, "--wait-s", "0")
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 1, told
         return told
 

@@ -21,6 +21,7 @@ from vllm_bench.env_file import EnvFileError, load_env_file
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, ScenarioError, load_scenarios
 from vllm_bench.scenario.yaml_file import MOST_BYTES
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.running import BENCH
 from tests.support.scenario_files import WHOLE, file_of, refusal
 
@@ -174,7 +175,7 @@ def test_wild_yaml_ends_the_script_in_bounded_memory(tmp_path: Path, name: str) 
     path = file_of(tmp_path, WILD[name])
     words = [sys.executable, str(BENCH), "--scenarios", str(path), "--dry-run"]
     done = subprocess.run(
-        words, capture_output=True, text=True, check=False, timeout=120, preexec_fn=bounded
+        words, capture_output=True, text=True, check=False, timeout=LIMIT_S, preexec_fn=bounded
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1

@@ -17,15 +17,10 @@ from vllm_bench.records.beside.token_file import load
 from vllm_bench.records.request_record import COLUMNS
 
 from tests.scripts.conftest import Bench, Scenarios
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
 from tests.support.frames import read_frame
-from tests.support.running import (
-    assert_ran,
-    info,
-    rows,
-    start_bench,
-    wait_for,
-)
+from tests.support.running import assert_ran, info, rows, start_bench
 from tools.hostile.processes import senders_of
 
 pytestmark = pytest.mark.process
@@ -146,9 +141,9 @@ def test_ctrl_c_keeps_every_row_and_lets_requests_under_way_end(
 ) -> None:
     tiny_vllm.token_gap_s = 0.05
     process = start_bench(tmp_path, scenarios(num_requests=1000))
-    wait_for(lambda: completions(tiny_vllm) > 6)
+    wait_until(lambda: completions(tiny_vllm) > 6)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     found = rows(tmp_path)
     assert len(found) == completions(tiny_vllm) < 1000
@@ -162,9 +157,9 @@ def test_a_sigterm_to_the_whole_process_group_is_answered_as_ctrl_c_is(
 ) -> None:
     tiny_vllm.token_gap_s = 0.05
     process = start_bench(tmp_path, scenarios(num_requests=1000), "--workers", "2")
-    wait_for(lambda: completions(tiny_vllm) > 6)
+    wait_until(lambda: completions(tiny_vllm) > 6)
     os.killpg(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     found = rows(tmp_path)
     assert len(found) == completions(tiny_vllm) < 1000  # those in flight too
@@ -177,10 +172,10 @@ def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
 ) -> None:
     tiny_vllm.misbehave = lambda _: [SSE_HEAD, HANG]
     process = start_bench(tmp_path, scenarios(warmup_requests=3))
-    wait_for(lambda: completions(tiny_vllm) == 3)
+    wait_until(lambda: completions(tiny_vllm) == 3)
     time.sleep(0.5)  # the parent has to hear of it too
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     assert re.search(r"\b0/3\b.*\b0/12\b", err)
     assert "connecting" not in err
@@ -195,11 +190,11 @@ def test_a_second_ctrl_c_cuts_off_what_is_under_way(
 ) -> None:
     tiny_vllm.misbehave = lambda _: [SSE_HEAD, chunk(delta("a")), HANG]
     process = start_bench(tmp_path, scenarios())
-    wait_for(lambda: completions(tiny_vllm) == 3)
+    wait_until(lambda: completions(tiny_vllm) == 3)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)  # Python merges signals that come at once
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     found = rows(tmp_path)
     assert set(found["error_kind"]) == {"cancelled"}
@@ -212,13 +207,13 @@ def test_a_sending_process_that_dies_is_noticed_and_its_rows_kept(
 ) -> None:
     tiny_vllm.token_gap_s = 0.02
     process = start_bench(tmp_path, scenarios(num_requests=60), "--workers", str(workers))
-    wait_for(lambda: completions(tiny_vllm) > 12)
-    wait_for(lambda: len(rows(tmp_path)) > 3)
+    wait_until(lambda: completions(tiny_vllm) > 12)
+    wait_until(lambda: len(rows(tmp_path)) > 3)
     found_processes = senders_of(process.pid)
     assert len(found_processes) == workers
     for worker in found_processes[:killed]:
         os.kill(worker, signal.SIGKILL)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert "died" in err
     assert "worker_lost" in out
     assert "INVALID" in out

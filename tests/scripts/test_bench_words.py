@@ -14,6 +14,7 @@ import pytest
 from vllm_bench.records.run_info import read_run_info
 
 from tests.scripts.conftest import Bench, Scenarios
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import TinyVllm
 from tests.support.reading import numbers, one_line
 from tests.support.running import assert_ran, command, environment, run_bench, start_bench
@@ -144,7 +145,7 @@ def test_two_benches_that_start_in_one_second_have_a_name_each(
 ) -> None:
     path = scenarios()
     both = [start_bench(tmp_path, path) for _ in range(2)]
-    ended = [(process.communicate(timeout=60), process.returncode) for process in both]
+    ended = [(process.communicate(timeout=LIMIT_S), process.returncode) for process in both]
     assert all(code in (0, 4) for _, code in ended), ended
     assert len(list((tmp_path / "results").glob("*.csv"))) == 2
 
@@ -161,7 +162,7 @@ def test_ctrl_c_while_it_still_imports_is_exit_130_without_a_traceback(
         if line.split("|")[-1].strip() == imported:
             break
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     assert "Traceback" not in err
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
+
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +59,7 @@ def simulators(checkout: Path) -> list[int]:
 
 def test_the_demo_ends_with_a_table_and_pictures_and_leaves_nothing_running(checkout: Path) -> None:
     process = demo(checkout)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode in (0, 4), err  # a busy machine may spoil it, and it says so
     assert "SIMULATOR" in out
     assert "simulated server" in out
@@ -76,12 +78,9 @@ def test_a_demo_that_is_stopped_leaves_nothing_running(
     checkout: Path, number: signal.Signals
 ) -> None:
     process = demo(checkout)
-    give_up = time.monotonic() + 30
-    while not simulators(checkout):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    wait_until(lambda: simulators(checkout))
     time.sleep(0.5)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode in (130, 0, 4), err
     assert not simulators(checkout)

@@ -12,6 +12,7 @@ import pytest
 from vllm_bench.interrupts import SIGNALS, end_at_once
 from vllm_bench.script import run
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.made_runs import failed_record, made_info, write_run
 
 pytestmark = pytest.mark.process
@@ -50,7 +51,7 @@ def test_ctrl_c_during_an_import_is_no_traceback(tmp_path: Path, words: str, pac
     done = subprocess.run(
         [sys.executable, *f"{ROOT / words}".split(" ")],
         env={**os.environ, "PYTHONPATH": str(tmp_path), "PACKAGE": package},
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (130, "")
     assert "Traceback" not in done.stderr
@@ -95,7 +96,7 @@ def test_a_reader_that_leaves_ends_a_listing_well_and_a_run_not(
     os.close(reader)
     done = subprocess.run(
         [sys.executable, *f"{ROOT}/{words}".split(" ")],
-        stdout=writer, stderr=writer, cwd=tmp_path, check=False, timeout=60,
+        stdout=writer, stderr=writer, cwd=tmp_path, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     os.close(writer)
     assert done.returncode == code
@@ -120,7 +121,7 @@ def test_a_reader_that_leaves_does_not_change_what_a_check_finds(tmp_path: Path)
     script = str(ROOT / "bench" / "summarize.py")
     done = subprocess.run(
         [sys.executable, script, "--check", "--results-dir", str(tmp_path)],
-        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (4, "")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.scripts.conftest import Bench, Scenarios
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import TinyVllm
 from tests.support.reading import one_line
 from tests.support.running import ROOT, assert_ran, info, rows, run_script, write_prompts
@@ -79,7 +80,7 @@ def test_a_script_without_its_libraries_says_what_to_do(script: str, tmp_path: P
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=LIMIT_S,
     )
     assert (done.returncode, done.stdout) == (1, "")
     line = one_line(done.stderr)

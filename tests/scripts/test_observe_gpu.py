@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from vllm_bench.records.row import Rows, columns
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.watch.gpu_elsewhere import HEADER
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import FarEnd, TinyVllm
 from tests.support.running import assert_ran, run_bench, run_script, tiny_scenario
 from tests.support.shimmed import TWO_GPUS, environment
@@ -201,12 +201,9 @@ def test_the_sampler_on_its_own_writes_a_file_until_it_is_told_to_stop(
 ) -> None:
     path = tmp_path / "gpus.csv"
     process = observe(tmp_path, TROUBLE, "--out", str(path), "--hz", "100")
-    give_up = time.monotonic() + 30
-    while not path.exists() or path.read_text().count("GPU-aaaa") < 8:
-        assert time.monotonic() < give_up, "it never came"
-        time.sleep(0.01)
+    wait_until(lambda: path.exists() and path.read_text().count("GPU-aaaa") >= 8)
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, out) == (0, "")
     rows = pd.read_csv(path)
     assert tuple(rows.columns) == columns(GpuRow)
@@ -240,7 +237,7 @@ def test_the_sampler_says_why_it_cannot(
     tmp_path: Path, script: str, words: list[str], status: int, why: str
 ) -> None:
     process = observe(tmp_path, script, *words)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == status
     assert why in err
     assert "Traceback" not in err

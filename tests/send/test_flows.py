@@ -20,10 +20,10 @@ from vllm_bench.send.tickets import Tickets
 from vllm_bench.send.worker import _run
 
 from tests.plan.test_classes import HYBRID, OPEN, OWN, STREAMS, plans
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import HANG, TinyVllm
 
 GOES_AFTER_S = 0.05
-LIMIT_S = 15.0
 
 
 class Process:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from serve import SETTINGS
 
+from tests.support.beside.waiting import LIMIT_S
+
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +86,7 @@ class Checkout:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=LIMIT_S)
         return Outcome(process.pid, process.returncode, stdout, stderr)
 
 

@@ -24,6 +24,7 @@ from vllm_bench.sessions.texts import session_prompts
 from tests.prompts.test_fit import COUNTERS, Counting, made_source, uneven, words
 from tests.sessions.made import DATA, lines, read
 from tests.sessions.test_lines import MLPERF, MULTI
+from tests.support.beside.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = load_source("sample", cache_dir=Path("nowhere"))
@@ -171,7 +172,7 @@ def test_every_process_makes_the_same() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=LIMIT_S,
         ).stdout.strip()
         for seed in ("1", "2")
     ]

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.beside.waiting import LIMIT_S
+
 SCRIPT = Path(__file__).resolve().parents[2] / "server" / "simulator.py"
 
 
@@ -31,7 +33,7 @@ class Simulated:
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         assert self.url, self.process.communicate()[1]
-        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=LIMIT_S, trust_env=False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,7 +45,7 @@ class Simulated:
         """GenerationRequest it to end, as Ctrl-C does, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=LIMIT_S)
         return self.process.returncode
 
     def truth(self) -> list[dict[str, Any]]:

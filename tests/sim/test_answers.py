@@ -30,6 +30,7 @@ from sim.wire.connection import HttpRequest
 from sim.wire.settings import ExactPace, Settings
 
 from tests.sim.simulated import Simulated, read_counters
+from tests.support.beside.waiting import wait_until
 
 MS = 1_000_000
 TTFT_NS, ITL_NS = 30 * MS, 3 * MS
@@ -296,9 +297,7 @@ def test_a_client_that_leaves_is_written_down_and_its_tokens_stop() -> None:
         ) as answer:
             next(answer.iter_bytes())
         server.client.close()
-        deadline = time.monotonic() + 10
-        while not (truth := server.so_far()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        truth = wait_until(server.so_far)
     assert truth[0]["outcome"] == "client_gone"
     assert 1 <= truth[0]["completion_tokens"] < 500
 

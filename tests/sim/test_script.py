@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.sim.simulated import SCRIPT, Simulated
+from tests.support.beside.waiting import LIMIT_S
 
 pytestmark = pytest.mark.process
 
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), "--port", "0", *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_a_wrong_flag_is_one_line_and_exit_2(flags: str, words: str) -> None:
 def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
     with Simulated("--exact") as server:
         server.process.send_signal(number)
-        out, err = server.process.communicate(timeout=10)
+        out, err = server.process.communicate(timeout=LIMIT_S)
     assert server.process.returncode == 0
     assert out == ""
     assert err.count("\n") == 1
@@ -76,7 +77,7 @@ def test_it_says_that_it_is_a_simulator_and_never_its_key() -> None:
         answer = server.client.get("/health")
         assert answer.headers["server"] == "vllm-bench-simulator"
         server.process.send_signal(signal.SIGTERM)
-        out, err = server.process.communicate(timeout=10)
+        out, err = server.process.communicate(timeout=LIMIT_S)
     assert server.url in err
     assert "simulator" in err
     assert "hush" not in out + err

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from vllm_bench.records.run_info import read_run_info
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.frames import read_frame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +29,7 @@ def run_script(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LIMIT_S,
         cwd=cwd,
         env={**os.environ, "PYTHONWARNINGS": "error", **env},
     )
@@ -83,7 +81,7 @@ def run_bench(
         command(folder, scenarios, *words, script=script),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
         cwd=folder,  # from any folder
         env=environment(folder, **env),
@@ -100,19 +98,6 @@ def start_bench(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[
         env=environment(folder),
         start_new_session=True,  # a process group of its own
     )
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 30.0) -> None:
-    give_up_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < give_up_s, "it never came"
-        time.sleep(0.01)
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens, for now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def rows(folder: Path) -> pd.DataFrame:

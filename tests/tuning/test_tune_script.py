@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from vllm_bench.env_file import parse_env
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.reading import one_line
-from tests.support.running import ROOT, wait_for, write_scenario
+from tests.support.running import ROOT, write_scenario
 
 pytestmark = pytest.mark.process
 
@@ -49,7 +50,7 @@ class Tuned:
             capture_output=True,
             encoding="utf-8",
             check=False,
-            timeout=120,
+            timeout=LIMIT_S,
             env={**os.environ, **env},
         )
 
@@ -172,11 +173,11 @@ def test_ctrl_c_stops_the_server_keeps_the_rows_and_resume_goes_on(tmp_path: Pat
         tuned.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     # The first configuration is whole, and the second is on its way.
-    wait_for(lambda: bool(list(tmp_path.glob("results/tune/*/tune.csv"))))
-    wait_for(lambda: bool(tuned.servers()))
+    wait_until(lambda: bool(list(tmp_path.glob("results/tune/*/tune.csv"))))
+    wait_until(lambda: bool(tuned.servers()))
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     assert "--resume" in err
     assert tuned.servers() == []
@@ -192,7 +193,7 @@ def test_the_server_of_a_killed_script_is_ended_by_the_next_one(tmp_path: Path) 
     process = subprocess.Popen(
         tuned.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    wait_for(lambda: bool(list(tmp_path.glob("results/tune/*/runs/*.csv"))))
+    wait_until(lambda: bool(list(tmp_path.glob("results/tune/*/runs/*.csv"))))
     process.kill()
     process.wait()
     before = tuned.servers()

@@ -14,8 +14,8 @@ from vllm_bench.vllm.address import is_own_address
 from vllm_bench.vllm.models import Model
 from vllm_bench.vllm.server import ControlError, Server, page_getter
 
+from tests.support.beside.ports import free_port
 from tests.support.far_end import CLOSE, FarEnd, Step, TinyVllm
-from tests.support.running import free_port
 
 
 def answer(status: int, body: object = b"", content_type: str = "application/json") -> list[Step]:

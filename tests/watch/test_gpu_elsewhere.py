@@ -28,7 +28,7 @@ from vllm_bench.watch.gpu_elsewhere import (
 )
 from vllm_bench.watch.recording import GpuFacts, GpuRecording, Problem, UnavailableError
 
-from tests.support.running import wait_for
+from tests.support.beside.waiting import wait_until
 from tests.support.shimmed import TWO_GPUS, Collected, environment
 
 pytestmark = pytest.mark.process
@@ -167,7 +167,7 @@ def test_rows_of_another_machine_are_on_the_clock_of_the_run(tmp_path: Path) -> 
     sampler.start()
     start_s = time.time()
     record.anchor(time.perf_counter_ns(), start_s)
-    wait_for(lambda: record.problems)
+    wait_until(lambda: record.problems)
     sampler.stop()
     facts = record.facts()
     rows = pd.read_csv(tmp_path / "telemetry" / "x.csv")

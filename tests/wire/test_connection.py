@@ -17,6 +17,7 @@ from vllm_bench.wire.connection import FULL_BYTES, FULL_READS, Connection
 from vllm_bench.wire.opening import open_connection
 from vllm_bench.wire.streams import Streams
 
+from tests.support.beside.waiting import wait_until
 from tests.support.far_end import (
     CLOSE,
     HANG,
@@ -346,10 +347,7 @@ def test_an_abort_ends_the_exchange_and_the_server_sees_it(far_end: FarEnd) -> N
     exchange = loop.run_until_complete(main())
     loop.close()
     assert exchange.failure == Failure("cancelled", "cut")
-    give_up = time.monotonic() + 10
-    while not far_end.hung_up and time.monotonic() < give_up:
-        time.sleep(0.005)
-    assert far_end.hung_up
+    wait_until(lambda: far_end.hung_up)
 
 
 def test_an_ipv6_far_end_is_reached() -> None:

@@ -15,8 +15,8 @@ from vllm_bench.wire.connection import Connection
 from vllm_bench.wire.opening import open_connection
 from vllm_bench.wire.streams import Streams
 
+from tests.support.beside.ports import free_port
 from tests.support.far_end import FarEnd
-from tests.support.running import free_port
 
 
 def opened(

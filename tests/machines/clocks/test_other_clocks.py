@@ -13,13 +13,13 @@ import pytest
 from vllm_bench.records.run_info import RunInfo, read_run_info
 
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.frames import read_frame
 from tests.support.running import BENCH, ROOT, environment
 
 pytestmark = pytest.mark.process
 
 HERE = f"{sys.executable} {ROOT / 'bench' / 'sender.py'}"
-LIMIT_S = 120
 SOON_MS = 100.0  # for the quickest of many requests to cross a loopback
 
 

@@ -14,7 +14,8 @@ from vllm_bench.search.kept import read_search
 from vllm_bench.simulator import simulator
 from vllm_bench.tuning.trials import read_tuning
 
-from tests.machines.running import foremen, over, said, started, wait_until
+from tests.machines.running import foremen, over, said, started
+from tests.support.beside.waiting import wait_until
 from tests.support.running import ROOT, write_scenario
 
 pytestmark = pytest.mark.process

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.running import foremen, load, over, said, senders, started, wait_until
+from tests.machines.running import foremen, load, over, said, senders, started
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import wait_until
 
 KEYS = {
     "MY_SERVER": "a-key-of-the-scenarios-own",

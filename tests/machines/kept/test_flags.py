@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.machines.running import KEY, SENDER, over
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.running import ROOT
 
 pytestmark = pytest.mark.process
@@ -19,7 +20,7 @@ def said(script: Path, *words: object, stdin: bytes = b"") -> tuple[int, str]:
         [sys.executable, str(script), *map(str, words)],
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     return done.returncode, done.stderr.decode()

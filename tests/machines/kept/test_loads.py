@@ -20,7 +20,8 @@ from vllm_bench.records.row import Rows
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.simulator import simulator
 
-from tests.machines.running import foremen, lives, load, over, run_load, started, wait_until
+from tests.machines.running import foremen, lives, load, over, run_load, started
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 pytestmark = pytest.mark.process
 QUICK = ("--exact", "--ttft-ms", "10", "--itl-ms", "2")
@@ -68,7 +69,7 @@ def killed_run(folder: Path, url: str, victim: int | None, *words: object) -> Pa
             os.kill(mine[victim], signal.SIGKILL)
             wait_until(lambda: not lives(mine[victim]))
             os.kill(head.pid, signal.SIGINT)
-            head.communicate(timeout=60)
+            head.communicate(timeout=LIMIT_S)
     return run
 
 

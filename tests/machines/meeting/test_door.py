@@ -9,8 +9,7 @@ import resource
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import answer_challenge, deliver_challenge
 
@@ -28,6 +27,9 @@ from vllm_bench.machines.meeting.address import Address
 from vllm_bench.machines.meeting.dial import NotNeededError, dial
 from vllm_bench.machines.meeting.hello import KINDS, MisfitError, hello_of, hello_text
 from vllm_bench.machines.messages import Hello, Kind, MachineFacts
+
+from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 KEY, OTHER = b"the key of this session", b"the key of another one"
 HERE = Address("127.0.0.1", 0)
@@ -60,15 +62,8 @@ def come(
     return dial(door.address, key, lambda kind: Hello(kind, foreman, facts, "1"), 0.0, quiet)
 
 
-def until(condition: Callable[[], object]) -> None:
-    give_up_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up_s, "it never came"
-        time.sleep(0.01)
-
-
 def knock(door: Door) -> socket.socket:
-    return socket.create_connection((door.address.host, door.address.port), timeout=30)
+    return socket.create_connection((door.address.host, door.address.port), timeout=LIMIT_S)
 
 
 def proven(door: Door) -> Pipe:
@@ -108,7 +103,7 @@ def test_a_stranger_is_hung_up_on_after_a_while(monkeypatch: pytest.MonkeyPatch)
     with opened() as door, knock(door) as stranger:
         while stranger.recv(1000):  # the challenge, and then the end
             pass
-        until(lambda: door.turned_away == 1)
+        wait_until(lambda: door.turned_away == 1)
 
 
 def test_strangers_who_take_all_files_must_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +116,7 @@ def test_strangers_who_take_all_files_must_go(monkeypatch: pytest.MonkeyPatch) -
         try:
             for one in strangers:
                 one.connect((door.address.host, door.address.port))
-            until(lambda: door.turned_away == len(strangers))
+            wait_until(lambda: door.turned_away == len(strangers))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         close(come(door))
@@ -152,7 +147,7 @@ def test_what_one_said_who_came_in_lets_nobody_else_in() -> None:
         before = door.turned_away
         with knock(door) as stranger:
             stranger.sendall(b"".join(said))
-            until(lambda: door.turned_away == before + 1)
+            wait_until(lambda: door.turned_away == before + 1)
         assert door.whole() == []
 
 
@@ -161,7 +156,7 @@ def test_a_wrong_key_is_told_to_both_and_the_right_one_still_comes_in() -> None:
         for _ in range(3):
             with pytest.raises(UsageError):
                 come(door, key=OTHER)
-        until(lambda: door.turned_away == 3)
+        wait_until(lambda: door.turned_away == 3)
         close(come(door))
 
 
@@ -176,7 +171,7 @@ def test_noise_is_turned_away(words: bytes) -> None:
     with opened() as door:
         with knock(door) as stranger:
             stranger.sendall(words)
-        until(lambda: door.turned_away == 1)
+        wait_until(lambda: door.turned_away == 1)
         close(come(door))
 
 
@@ -189,7 +184,7 @@ def test_garbage_in_place_of_a_hello_is_turned_away(words: bytes) -> None:
         pipe.send_bytes(words)
         with pytest.raises((EOFError, OSError)):
             pipe.recv_bytes()
-        until(lambda: door.turned_away == 1)
+        wait_until(lambda: door.turned_away == 1)
         pipe.close()
         close(come(door))
 
@@ -250,7 +245,7 @@ def test_a_connection_twice_is_none() -> None:
 def test_one_that_has_gone_makes_room_for_another() -> None:
     with opened() as door:
         close(come(door))
-        until(lambda: not door.whole())
+        wait_until(lambda: not door.whole())
         pipes = come(door, "b")
         assert names(door.whole()) == ["b"]
         close(pipes)
@@ -295,9 +290,7 @@ def test_a_taken_port_is_told() -> None:
 
 def test_a_foreman_waits_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialling, "AGAIN_S", 0.01)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        where = Address("127.0.0.1", free.getsockname()[1])
+    where = Address("127.0.0.1", free_port())
     waited = threading.Event()
     came: list[dict[Kind, Pipe]] = []
 
@@ -310,7 +303,7 @@ def test_a_foreman_waits_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.start()
     assert waited.wait(30)
     with opened(at=where) as door:
-        until(door.whole)
+        wait_until(door.whole)
         thread.join()
     close(came[0])
 
@@ -345,8 +338,7 @@ def test_strangers_do_not_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_foreman_that_a_head_has_started_waits_for_no_other_head() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        where = Address("127.0.0.1", gone.getsockname()[1])
+    where = Address("127.0.0.1", free_port())
     waited: list[str] = []
     with pytest.raises(BenchError, match=str(where.port)):
         dial(where, KEY, lambda kind: Hello(kind, "a", OURS, "0"), 1000.0, waited.append)

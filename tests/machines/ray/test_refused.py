@@ -21,6 +21,8 @@ from vllm_bench.machines.engines.ray_engine import ByRay
 from vllm_bench.machines.facts import code_digest
 
 from tests.machines.ray.placing import Place
+from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.running import BENCH, environment
 
 
@@ -29,7 +31,7 @@ def bench(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[
         [sys.executable, str(BENCH), "--results-dir", str(folder / "results"), *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_S,
         check=False,
         env=environment(folder, **env),
     )
@@ -74,8 +76,7 @@ def found(monkeypatch: pytest.MonkeyPatch, origin: str | None) -> None:
 
 def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, "ray/__init__.py")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     engine = ByRay(f"127.0.0.1:{port}", None, {})
     with pytest.raises(MachinesError, match=str(port)):
         engine.attach()

@@ -28,6 +28,7 @@ from tests.end_to_end.golden import (
 )
 from tests.machines.ray.placing import Place
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.frames import read_frame
 from tests.support.running import command, environment, write_prompts
 
@@ -94,7 +95,7 @@ def begun(
 
 
 def ended(folder: Path, process: subprocess.Popen[str], server: Simulated) -> Done:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=LIMIT_S)
     return Done(folder, process.returncode, out, err, server.truth())
 
 

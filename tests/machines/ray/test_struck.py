@@ -27,8 +27,9 @@ from tests.machines.ray.placing import (
     has_ray,
     processes,
 )
-from tests.machines.running import load, wait_until
+from tests.machines.running import load
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.frames import read_frame
 from tests.support.running import environment
 
@@ -38,7 +39,6 @@ STREAMS, REQUESTS, NODES = 6, 210, 3
 SLOW = ("--exact", "--ttft-ms", "60", "--itl-ms", "5")
 HEAD = "__internal_head__"  # a resource of its node
 SOME = 10  # rows: a run is under way
-LIMIT_S = 120.0
 
 
 @dataclass

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.sim.simulated import SCRIPT, events
+from tests.support.beside.waiting import LIMIT_S
 
 pytestmark = pytest.mark.process
 TOKENS, ITL_S = 6, 0.01
@@ -31,7 +32,7 @@ def source(tmp_path: Path) -> Iterator[tuple[http.client.HTTPConnection, subproc
     assert process.stdout is not None
     url = urlsplit(process.stdout.readline().strip())
     assert url.hostname
-    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=30)
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=LIMIT_S)
     yield connection, process
     connection.close()
     process.terminate()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.sim.simulated import Simulated
+from tests.support.beside.waiting import LIMIT_S
 
 pytestmark = pytest.mark.process
 
@@ -55,7 +56,7 @@ def test_keys_and_sections_are_vllms(monkeypatch: pytest.MonkeyPatch, shared: An
 def test_the_log_has_what_was_passed_and_how_much_fits() -> None:
     with Simulated(*FLAGS) as server:
         server.process.terminate()
-        _, err = server.process.communicate(timeout=10)
+        _, err = server.process.communicate(timeout=LIMIT_S)
     [passed] = [line for line in err.splitlines() if "non-default args: {" in line]
     for word in ("'max_num_seqs': 8", "'enable_prefix_caching': False", "'api_key': '***'"):
         assert word in passed

@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from tests.sim.simulated import Simulated, events
+from tests.support.beside.waiting import LIMIT_S
 
 FLAGS = ("--max-model-len", "2048", "--served-model-name", "tiny")
 FAST = ("--exact", "--ttft-ms", "1", "--itl-ms", "0")
@@ -296,7 +297,7 @@ def port() -> Iterator[int]:
 
 def talk(port: int, *writes: bytes) -> bytes:
     """Send the writes one by one and return all that comes until the server closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for data in writes:
             sock.sendall(data)

@@ -11,7 +11,8 @@ from vllm_bench.records.find_runs import load_run
 from vllm_bench.simulator import simulator
 from vllm_bench.summary.summary import RunSummary, summarize
 
-from tests.machines.running import foremen, load, over, run_load, said, started, wait_until
+from tests.machines.running import foremen, load, over, run_load, said, started
+from tests.support.beside.waiting import wait_until
 
 SERVER = ("--exact", "--ttft-ms", "10", "--itl-ms", "5")
 

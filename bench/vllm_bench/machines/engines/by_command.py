@@ -89,11 +89,6 @@ class ByCommand:
                 return f"none from --senders {one.text!r}: {_last_words(one)}"
         return None
 
-    def kill(self, called: str) -> None:
-        """Kill a command, and what it started on this machine."""
-        if called.isdecimal() and int(called) < len(self._started):
-            self._started[int(called)].signal(signal.SIGKILL)
-
     def stop(self) -> None:
         """Let the commands end, as they do with their connections; then ask, then kill them."""
         try:

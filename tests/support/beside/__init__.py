@@ -1,0 +1,1 @@
+"""What lets tests run beside others, on a busy machine."""
