@@ -42,7 +42,6 @@ if __name__ == "__main__":
     set_handlers(end_at_once)  # until `run` answers them
 
 import argparse
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
@@ -217,7 +216,7 @@ def _base(args: argparse.Namespace, asked: Experiments) -> dict[str, str]:
     from vllm_bench.launch.env import read_env
     from vllm_bench.tuning.configurations import ADDED, CHOSEN
 
-    # To which a configuration's own are added, wherever they come from.
+    # A configuration's own arguments are added to these, even if they come from the environment.
     arguments = {ADDED: os.environ[ADDED]} if os.environ.get(ADDED) else {}
     if not isinstance(asked.base, str):
         return {**arguments, **(asked.base or {})}
@@ -246,12 +245,12 @@ def _check(course: Course, base: dict[str, str]) -> None:
 
 def _check_commands(course: Course, base: dict[str, str]) -> None:
     """Raise BenchError where there is no vLLM to start."""
+    from vllm_bench.launch.refused import missing_program
+
     for one in course.configurations:
-        values = {**os.environ, **one.over(base)}
-        command = values.get("VLLM_COMMAND") or "vllm"
-        if not values.get("SIMULATOR") and not shutil.which(command):
+        if program := missing_program({**os.environ, **one.over(base)}):
             raise BenchError(
-                f"no {command} on the PATH: pip install vllm, let VLLM_COMMAND name it, or try "
+                f"no {program} on the PATH: pip install vllm, let VLLM_COMMAND name it, or try "
                 "SIMULATOR in base"
             )
 

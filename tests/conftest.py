@@ -48,6 +48,9 @@ def _start(self: BaseProcess) -> None:
 _started = BaseProcess.start
 BaseProcess.start = _start  # type: ignore[method-assign]
 sys.addaudithook(_audit)
+# A shell has what it runs in the background ignore Ctrl-C, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

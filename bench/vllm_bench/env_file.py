@@ -18,7 +18,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from .errors import UsageError
-from .small_file import UnreadableError, small_text
+from .small_file import MissingError, UnreadableError, small_text
 
 MOST_BYTES = 1 << 16
 
@@ -65,7 +65,7 @@ def load_env_file(path: Path, environ: MutableMapping[str, str]) -> set[str]:
     try:
         # A line doesn't end at a lone \r: for Compose v2 it doesn't either.
         values = parse_env(small_text(path, MOST_BYTES))
-    except FileNotFoundError:
+    except MissingError:
         return set()
     except UnreadableError as e:
         raise EnvFileError(f"{path}: {e}") from e

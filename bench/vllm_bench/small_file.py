@@ -12,10 +12,14 @@ class UnreadableError(Exception):
     """A file that can't be read; the text says why, without the file's name or content."""
 
 
+class MissingError(UnreadableError):
+    """There is no such file."""
+
+
 def small_text(path: Path, most_bytes: int) -> str:
     """Return a file's text, without a byte order mark; line ends are as the file has them.
 
-    Raises FileNotFoundError, UnreadableError.
+    Raises UnreadableError, of which MissingError is one.
     """
     data = small_bytes(path, most_bytes)
     try:
@@ -28,7 +32,7 @@ def small_text(path: Path, most_bytes: int) -> str:
 def small_bytes(path: Path, most_bytes: int) -> bytes:
     """Return what a regular file holds; a pipe isn't waited for.
 
-    Raises FileNotFoundError, UnreadableError.
+    Raises UnreadableError, of which MissingError is one.
     """
     with opened(path) as file:
         if os.fstat(file.fileno()).st_size > most_bytes:
@@ -40,13 +44,12 @@ def small_bytes(path: Path, most_bytes: int) -> bytes:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Open a regular file; a pipe isn't waited for. Raises FileNotFoundError, UnreadableError."""
+    """Open a regular file; a pipe isn't waited for. Raises UnreadableError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
     except OSError as e:
-        raise UnreadableError(f"can't be read: {e.strerror}") from e
+        kind = MissingError if isinstance(e, FileNotFoundError) else UnreadableError
+        raise kind(f"can't be read: {e.strerror}") from e
     except ValueError as e:  # a name with NUL
         raise UnreadableError("can't be read: no file has such a name") from e
     mode = os.fstat(descriptor).st_mode

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.records.run_info import RunInfo
-from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.summary.summary import RunSummary
 
-from tests.support.made_runs import failed_record, made_info, made_record, write_run
+from tests.support.made_runs import failed_record, made_info, made_record, summed
 
 RATE = 10.0  # requests a second of all classes
 Asked = Mapping[str, Mapping[str, Any]]  # of each class: its own keys in the scenario
@@ -80,7 +79,7 @@ def made_run(
     **changes: Any,
 ) -> RunSummary:
     """Write a run of classes, read it, and sum it up."""
-    return summarize(load_run(write_run(folder, rows, info_of(rows, asked, **changes), name=name)))
+    return summed(folder, rows, info_of(rows, asked, **changes), name=name)
 
 
 def alone_run(
@@ -90,7 +89,7 @@ def alone_run(
     own = [row for row in rows if row.class_ == name]
     info = info_of(own, asked, alone=name, **changes)
     run_id = f"alone-{name}" + changes.get("session", "")
-    return summarize(load_run(write_run(folder, own, info, name=run_id)))
+    return summed(folder, own, info, name=run_id)
 
 
 def mixed_order(count: int, every: int = 10, few: int = 3) -> list[str]:

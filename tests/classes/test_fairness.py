@@ -19,15 +19,14 @@ from vllm_bench.figures.in_flight import waiting_share
 from vllm_bench.figures.throughput import Service, service
 from vllm_bench.figures.window import Window
 from vllm_bench.page.which import two_sides
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.levels import series_of
-from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.summary.summary import RunSummary
 from vllm_bench.tables.level_columns import level_rows
 
 from tests.classes.made import MIX, Asked, alone_run, info_of, made_run, mixed_order, rows_of
-from tests.support.made_runs import frame_of, write_run
+from tests.support.made_runs import frame_of, summed
 from tests.verdict.judging import stamped
 
 SPREAD = {"chat": [100.0, 110.0, 90.0, 120.0], "legal": [200.0, 210.0, 190.0]}
@@ -92,7 +91,7 @@ def test_only_the_same_requests_of_the_same_session_are_a_pair(
         info = info_of([r for r in rows if r.class_ == "chat"], asked, alone="chat")
         info.plan["classes"]["chat"]["plan"]["sha256"] = "of other requests"
         own = [r for r in rows if r.class_ == "chat"]
-        alone = summarize(load_run(write_run(tmp_path, own, info, name="alone")))
+        alone = summed(tmp_path, own, info, name="alone")
     else:
         alone = alone_run(tmp_path, rows, "chat", **changes)  # type: ignore[arg-type]
     assert {one.absent for one in fair(mixed, alone).slowdowns} == {NOT_MADE}

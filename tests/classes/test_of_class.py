@@ -15,18 +15,17 @@ from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.throughput import rate_of, window_throughput
 from vllm_bench.figures.token_gaps import reads_of
 from vllm_bench.records.by_class import as_sent
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import Rows, to_csv
 from vllm_bench.summary import kept as kept_module
 from vllm_bench.summary.kept import Kept
 from vllm_bench.summary.levels import series_of
-from vllm_bench.summary.summary import summarize, with_classes
+from vllm_bench.summary.summary import with_classes
 from vllm_bench.tables.columns import BY_NAME, SUMMARY_COLUMNS
 from vllm_bench.tables.document import document
 from vllm_bench.tables.level_columns import level_rows
 
 from tests.classes.made import MIX, alone_run, info_of, made_run, mixed_order, rows_of
-from tests.support.made_runs import frame_of, made_record, whole_reply_record, write_run
+from tests.support.made_runs import frame_of, made_record, summed, whole_reply_record
 
 SPREAD = {"chat": [100.0, 120.0, 90.0, 300.0, 80.0], "legal": [400.0, 500.0, 450.0]}
 
@@ -167,13 +166,13 @@ def test_what_is_of_the_whole_isn_t_a_class_s(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_json_have_classes_too(tmp_path: Path) -> None:
-    run = summarize(load_run(write_run(tmp_path, rows_of(["chat", "legal"] * 20, SPREAD))))
+    run = summed(tmp_path, rows_of(["chat", "legal"] * 20, SPREAD))
     assert list(run.classes) == ["chat", "legal"]
     assert [part.requests for part in run.classes.values()] == [20, 20]
 
 
 def test_a_run_without_classes_has_none(tmp_path: Path) -> None:
-    run = summarize(load_run(write_run(tmp_path, [made_record(i) for i in range(20)])))
+    run = summed(tmp_path, [made_record(i) for i in range(20)])
     assert not run.classes
     assert with_classes([run]) == [run]
 

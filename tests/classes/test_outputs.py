@@ -33,7 +33,7 @@ from vllm_bench.tables.text_tables import runs_table as text_table
 from vllm_bench.tables.vllm_format import over_all, to_vllm
 
 from tests.classes.made import MIX, Asked, alone_run, info_of, made_run, mixed_order, rows_of
-from tests.support.made_runs import write_run
+from tests.support.made_runs import summed, write_run
 
 FAST = {"chat": [100.0, 120.0, 90.0], "legal": [200.0, 210.0, 190.0]}
 ASKED: Asked = {
@@ -89,7 +89,7 @@ def test_the_share_of_answers_in_their_form_is_told_by_class(tmp_path: Path) -> 
     run = made_run(tmp_path / "classes", rows)
     plain = [dataclasses.replace(row, class_=None) for row in rows]
     (tmp_path / "plain").mkdir()
-    whole = summarize(load_run(write_run(tmp_path / "plain", plain)))
+    whole = summed(tmp_path / "plain", plain)
     said = f"{100 * sum(shares) / len(shares):.3g} %"
     for one, names in ((run, [", legal: "]), (whole, [": "])):
         (series,) = series_of([one])
@@ -130,7 +130,7 @@ def test_what_no_scenario_calls_a_class_is_no_row_of_one(tmp_path: Path, odd: st
     with pytest.raises(RecordsError):
         load_run(write_run(tmp_path, edited, name="edited"))
     info = info_of(rows, {**MIX, odd: {"share": 0.1}})
-    found = summarize(load_run(write_run(tmp_path, rows, info)))
+    found = summed(tmp_path, rows, info)
     assert list(found.classes) == ["chat", "legal"]
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vllm_bench.compare.pairs import Side
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.run_info import ClockPair
 from vllm_bench.stats.distribution import Distribution
-from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.summary.summary import RunSummary
 from vllm_bench.verdict.finding import Family, Finding, Severity
 from vllm_bench.verdict.verdict import Verdict
 
-from tests.support.made_runs import NOON_S, made_info, made_record, write_run
+from tests.support.made_runs import NOON_S, made_info, made_record, summed
 
 DAY_S = 86_400.0
 TIMES = ("ttft_ms", "tpot_ms", "latency_ms", "ttft_from_schedule_ms", "latency_from_schedule_ms")
@@ -29,7 +28,7 @@ def base(rate: float | None = None) -> RunSummary:
     changes = {"request_rate": rate} if rate else {}
     records = [made_record(i, **changes) for i in range(400)]
     with tempfile.TemporaryDirectory() as folder:
-        return summarize(load_run(write_run(Path(folder), records, made_info(records))))
+        return summed(Path(folder), records, made_info(records))
 
 
 def made(

@@ -15,9 +15,10 @@ from vllm_bench.compare.sides import sides
 from vllm_bench.errors import BenchError
 from vllm_bench.experiments.ab import begun
 from vllm_bench.experiments.servers import Standing, Up, Wait
-from vllm_bench.experiments.state import Attempt, now
+from vllm_bench.experiments.state import Attempt
 from vllm_bench.experiments.turns import Means, Turns, VisitFailedError
 from vllm_bench.launch.process import StartFailedError
+from vllm_bench.records.beside.going_on import now
 from vllm_bench.records.run_info import ClockPair, read_run_info
 from vllm_bench.scenario.scenario import Scenario
 

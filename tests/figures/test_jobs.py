@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from vllm_bench.figures.jobs.jobs import Jobs, by_depth
 from vllm_bench.figures.jobs.plays import Play, plays_of
 from vllm_bench.figures.window import waits_on
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
 from vllm_bench.records.row import Rows
-from vllm_bench.summary.summary import RunSummary, summarize
+from vllm_bench.summary.summary import RunSummary
 
-from tests.support.made_runs import failed_record, made_info, made_record, write_run
+from tests.support.made_runs import failed_record, made_info, made_record, summed
 
 Made = dict[str, Any]
 
@@ -203,7 +202,7 @@ def run_of(folder: Path, jobs: int, **changes: Any) -> RunSummary:
     folder.mkdir(exist_ok=True)
     records = job_records(jobs)
     info = made_info(records, **changes)
-    return summarize(load_run(write_run(folder, records, info)))
+    return summed(folder, records, info)
 
 
 def test_a_run_has_its_jobs_an_hour_and_objectives_in_seconds(tmp_path: Path) -> None:

@@ -13,11 +13,9 @@ from vllm_bench.figures.attained import Attainment, attainment, pooled
 from vllm_bench.figures.facts import Facts
 from vllm_bench.figures.objectives import Objective, Outcome, objectives_of
 from vllm_bench.figures.window import Window
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.stats.batches import batches_of
 from vllm_bench.stats.share import LONGEST, Share, pooled_share, together
 from vllm_bench.summary.levels import series_of
-from vllm_bench.summary.summary import summarize
 from vllm_bench.tables.level_lines import objective_lines
 
 from tests.support.made_runs import (
@@ -25,8 +23,8 @@ from tests.support.made_runs import (
     frame_of,
     made_info,
     made_record,
+    summed,
     whole_reply_record,
-    write_run,
 )
 
 
@@ -237,7 +235,7 @@ def test_the_lines_give_no_share_of_what_nobody_measured(tmp_path):
     slo = {"ttft_ms": {"p99": 500.0}, "success_rate": 0.9}
     records = [whole_reply_record(i, concurrency=20) for i in range(20)]
     info = made_info(records, scenario={"slo": slo, "stream": False})
-    run = summarize(load_run(write_run(tmp_path, records, info)))
+    run = summed(tmp_path, records, info)
     head, ttft, rate = objective_lines(series_of([run])[0])
     assert "MISSED" in head
     assert "%" not in head + ttft

@@ -16,14 +16,20 @@ from vllm_bench.figures.window import Window
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordsError
 from vllm_bench.scenario.load import Load
-from vllm_bench.summary.summary import RunSummary, summarize
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
 from vllm_bench.tables.document import to_json
 from vllm_bench.tables.group import Where, groups_of
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.tables.vllm_format import to_vllm
 
-from tests.support.made_runs import failed_record, frame_of, made_info, made_record, write_run
+from tests.support.made_runs import (
+    failed_record,
+    frame_of,
+    made_record,
+    summary_of,
+    summed,
+    write_run,
+)
 from tests.support.open_runs import facts_of, stalled
 
 SLO = {"ttft_ms": {"p95": 500.0}}
@@ -32,10 +38,6 @@ SLO = {"ttft_ms": {"p95": 500.0}}
 def even(count=200, rate=10.0, **changes):
     """A request each 1 / rate seconds, answered in a second."""
     return [made_record(i, request_rate=rate, **changes) for i in range(count)]
-
-
-def summary_of(folder, records, **changes) -> RunSummary:
-    return summarize(load_run(write_run(folder, records, made_info(records, **changes))))
 
 
 def figures(summary):
@@ -221,7 +223,7 @@ def test_vllms_format_names_rate_burstiness_and_cap(tmp_path, plan, burstiness, 
 
 def test_without_its_json_an_open_loop_is_summed_up_all_the_same(tmp_path: Path) -> None:
     records = [made_record(i, request_rate=2.5, t_sent_s=i / 2.5) for i in range(40)]
-    summary = summarize(load_run(write_run(tmp_path, records, None)))
+    summary = summed(tmp_path, records, None)
     (run,) = json.loads(to_json([summary]))["runs"]
     assert run["load"]["value"] == 2.5
     assert "no_run_info" in [finding.code for finding in summary.verdict.findings]

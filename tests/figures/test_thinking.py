@@ -11,10 +11,8 @@ from vllm_bench.charts.against_load import load_charts
 from vllm_bench.charts.distributions import curves_of
 from vllm_bench.figures.attained import attainment
 from vllm_bench.figures.facts import Facts
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import to_csv
 from vllm_bench.summary.levels import series_of
-from vllm_bench.summary.summary import summarize
 from vllm_bench.tables.columns import SUMMARY_COLUMNS
 from vllm_bench.tables.group import Where
 from vllm_bench.tables.level_lines import sections
@@ -26,8 +24,8 @@ from tests.support.made_runs import (
     frame_of,
     made_info,
     made_record,
+    summed,
     whole_reply_record,
-    write_run,
 )
 
 
@@ -50,7 +48,7 @@ def summary(tmp_path):
         folder = tmp_path / str(next(folders))
         folder.mkdir()
         info = made_info(records, scenario=scenario)
-        return summarize(load_run(write_run(folder, records, info)))
+        return summed(folder, records, info)
 
     return made
 

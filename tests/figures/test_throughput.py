@@ -13,9 +13,7 @@ from vllm_bench.figures.in_flight import in_flight
 from vllm_bench.figures.throughput import throughput, window_throughput
 from vllm_bench.figures.token_gaps import reads_of
 from vllm_bench.figures.window import Window
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.scenario.load import Load
-from vllm_bench.summary.summary import summarize
 
 from tests.figures.test_token_gaps import arrays_of
 from tests.support.made_runs import (
@@ -23,8 +21,8 @@ from tests.support.made_runs import (
     frame_of,
     made_info,
     made_record,
+    summary_of,
     whole_reply_record,
-    write_run,
 )
 
 
@@ -182,7 +180,7 @@ def test_in_a_steady_closed_loop_littles_law_holds_and_the_window_leaves_the_dra
             made_record(i, t_sent_s=free[stream], latency_ms=1000 * took, stream_index=stream)
         )
         free[stream] += took
-    summary = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    summary = summary_of(tmp_path, records)
     held = summary.in_flight
     assert held is not None
     assert held.peak == 4

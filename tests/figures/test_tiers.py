@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vllm_bench.figures.attained import Attainment
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.summary.kept import _made, _plain
 from vllm_bench.summary.levels import Level
-from vllm_bench.summary.summary import RunSummary, _believed, summarize
+from vllm_bench.summary.summary import RunSummary, _believed
 from vllm_bench.tables.level_lines import exit_code
 from vllm_bench.verdict.finding import Finding, Severity
 
-from tests.support.made_runs import made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, summed
 
 TIERS = {
     "interactive": {"ttft_ms": {"p95": 90.0}, "tpot_ms": {"p95": 60.0}},
@@ -26,7 +25,7 @@ TIERS = {
 def run(folder: Path, run_id: str = "a", *, of: int = 200, **scenario: Any) -> RunSummary:
     records = [made_record(i, run_id=run_id) for i in range(of)]
     info = made_info(records, scenario={"slo_tiers": TIERS, **scenario})
-    return summarize(load_run(write_run(folder, records, info)))
+    return summed(folder, records, info)
 
 
 def test_a_summary_that_is_kept_has_them_again(tmp_path: Path) -> None:

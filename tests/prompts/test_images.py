@@ -94,7 +94,7 @@ def test_prompts_are_listed_without_their_bytes_and_written_so_that_they_are_rea
     ("url", "words"),
     [
         ("http://example.org/cat.png", ["fetched", "http://example.org/cat.png"]),
-        ("missing.png", ["no", "such"]),
+        ("missing.png", ["No", "such"]),
         ("data:image/png;base64,%%%", ["base64:"]),
         ("words.txt", ["PNG,", "JPEG,"]),
         ({"uri": "x"}, ["text,"]),

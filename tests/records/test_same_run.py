@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.same_run import JUDGED_AND_WATCHED, SETTINGS, RunKey
 from vllm_bench.scenario.scenario import KNOWN_KEYS
 from vllm_bench.summary.levels import Series, series_of
-from vllm_bench.summary.summary import sorted_summaries, summarize
+from vllm_bench.summary.summary import sorted_summaries
 
-from tests.support.made_runs import made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, summary_of
 
 # A key that isn't told of here is a question: does another value of it make requests differ?
 NEITHER = {
@@ -26,7 +25,7 @@ def series(folder: Path, *runs: dict[str, Any]) -> list[Series]:
     found = []
     for number, changes in enumerate(runs):
         records = [made_record(i, run_id=f"r{number}") for i in range(8)]
-        found.append(summarize(load_run(write_run(folder, records, made_info(records, **changes)))))
+        found.append(summary_of(folder, records, **changes))
     return series_of(sorted_summaries(found))
 
 

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 from vllm_bench.figures.facts import Facts
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.serverside.prefix import own_share, prefix_shares
 from vllm_bench.summary.levels import series_of
-from vllm_bench.summary.summary import summarize
 from vllm_bench.tables.level_lines import server_lines
 
 from tests.classes.made import info_of, rows_of
-from tests.support.made_runs import failed_record, made_record, write_run
+from tests.support.made_runs import failed_record, made_record, summed
 from tests.support.open_runs import facts_of, finding_of
 
 PLAN = {
@@ -184,7 +182,7 @@ def test_of_classes_the_beginnings_add_up_and_each_has_its_three_shares(tmp_path
     info = info_of(rows, asked, server={"cache_config": {**CACHE, "kv_cache_size_tokens": "700"}})
     for name in found:
         info.plan["classes"][name]["plan"]["prefix"] = PLAN
-    run = summarize(load_run(write_run(tmp_path, rows, info)))
+    run = summed(tmp_path, rows, info)
     assert run.prefix.working_set_tokens == 2 * PLAN["working_set_tokens"]
     (finding,) = (f for f in run.verdict.findings if f.code == "prefix_not_served")
     assert "1,024" in finding.figures

@@ -21,14 +21,13 @@ from vllm_bench.sessions.read import read_sessions
 from vllm_bench.sessions.session import Session, SessionError, Sessions, Turn
 from vllm_bench.sessions.texts import session_prompts
 
-from tests.prompts.test_fit import COUNTERS, Counting, made_source, uneven, words
+from tests.prompts.test_fit import COUNTERS, Counting, uneven, words
 from tests.sessions.made import DATA, lines, read
 from tests.sessions.test_lines import MLPERF, MULTI
 from tests.support.beside.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = load_source("sample", cache_dir=Path("nowhere"))
-SET = PromptSource("set", tuple(made_source(200)))
 PAGE = 16  # of a server's cache
 
 

@@ -9,20 +9,19 @@ import io
 import numpy as np
 import pytest
 from vllm_bench.figures.digits import short
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import to_csv
 from vllm_bench.scenario.load import Load
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee, stability
-from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.summary.summary import RunSummary, sorted_summaries
 from vllm_bench.tables.group import interval_words
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.level_lines import objective_lines, repeat_lines
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.verdict.verdict import Verdict
 
-from tests.support.made_runs import made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, summary_of, summed
 from tests.support.open_runs import due_times, served
 
 SLO = {"ttft_ms": {"p95": 1000.0}}
@@ -36,7 +35,7 @@ def run_at(folder, rate, *, run_id=None, count=400, seed=0, **changes) -> RunSum
     records = list(served(due, rate, slots=SLOTS, service_s=1.0, run_id=name))
     scenario = {"slo": SLO, "request_rates": [rate], **changes.pop("scenario", {})}
     info = made_info(records, scenario=scenario, **changes)
-    return summarize(load_run(write_run(folder, records, info)))
+    return summed(folder, records, info)
 
 
 def series_at(folder, *rates) -> Series:
@@ -102,7 +101,7 @@ def test_a_lowest_level_that_is_invalid_says_why_it_does_not_count(tmp_path):
         made_record(i, request_rate=8.0, send_lag_ms=50.0, run_id="late") for i in range(400)
     ]
     info = made_info(records, scenario={"slo": SLO})
-    late = summarize(load_run(write_run(tmp_path, records, info)))
+    late = summed(tmp_path, records, info)
     found = capacity(series_of([late])[0].levels)
     assert found is not None
     assert found.met is None
@@ -117,7 +116,7 @@ def test_only_the_invalid_runs_are_called_so_and_only_by_what_made_them(tmp_path
         records = [made_record(i, request_rate=8.0, run_id=name, **changes) for i in range(400)]
         # That all are SUSPECT, another model answered, is no reason why one is INVALID.
         info = made_info(records, scenario={"slo": SLO}, server={"replied_as": {"tiny": 400}})
-        return summarize(load_run(write_run(tmp_path, records, info)))
+        return summed(tmp_path, records, info)
 
     runs = [run("a"), run("b", send_lag_ms=50.0), run("c")]
     assert [r.verdict.level for r in runs] == ["SUSPECT", "INVALID", "SUSPECT"]
@@ -207,7 +206,7 @@ def test_the_same_draw_of_other_prompts_is_other_data(tmp_path):
 
 def test_closed_and_open_loops_of_one_name_have_a_table_each(tmp_path):
     records = [made_record(i, run_id="closed") for i in range(100)]
-    closed = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    closed = summary_of(tmp_path, records)
     text = to_markdown(sorted_summaries([run_at(tmp_path, 4.0), closed]))
     assert "| requests/s | verdict |" in text
     assert "| streams | verdict |" in text

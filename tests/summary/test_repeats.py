@@ -12,19 +12,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import to_csv
 from vllm_bench.records.run_info import ClockPair
 from vllm_bench.stats.batches import Interval
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee
-from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.summary.summary import RunSummary, sorted_summaries
 from vllm_bench.tables.document import to_json
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.level_lines import exit_code, objective_lines, repeat_lines, stability_lines
 from vllm_bench.tables.text_tables import population, unbounded
 
-from tests.support.made_runs import NOON_S, failed_record, made_info, made_record, write_run
+from tests.support.made_runs import (
+    NOON_S,
+    failed_record,
+    made_info,
+    made_record,
+    summary_of,
+    summed,
+)
 from tests.support.reading import numbers
 
 INFO = ("scenario", "server", "plan", "repeat", "clock_start")
@@ -44,7 +50,7 @@ def run(folder: Path, run_id: str, *, bad: int = 0, **changes: Any) -> RunSummar
     ]
     settings = {"num_requests": 200, **info.pop("scenario", {})}
     made = made_info(records, scenario=settings, **info)
-    return summarize(load_run(write_run(folder, records, made)))
+    return summed(folder, records, made)
 
 
 def one_level(*runs: RunSummary) -> Level:
@@ -115,7 +121,7 @@ def test_a_closed_loop_by_time_sends_what_it_can_and_is_a_repeat_all_the_same(tm
     for name, count in (("a", 200), ("b", 190)):
         records = [made_record(i, run_id=name) for i in range(count)]
         info = made_info(records, scenario=timed, prompts={"sha256": "drawn before the run"})
-        runs.append(summarize(load_run(write_run(tmp_path, records, info))))
+        runs.append(summed(tmp_path, records, info))
     assert len(one_level(*runs).runs) == 2
 
 
@@ -178,7 +184,7 @@ def _full(folder: Path, streams: int, latency_ms: float) -> RunSummary:
         fields = {"run_id": f"full{streams}", "concurrency": streams, "t_sent_s": sent_s}
         records.append(made_record(i, latency_ms=latency_ms, **fields))
     info = made_info(records, scenario={"num_requests": 200})
-    return summarize(load_run(write_run(folder, records, info)))
+    return summed(folder, records, info)
 
 
 # ---- when repeats disagree ----
@@ -278,7 +284,7 @@ def test_the_population_stands_beside_the_figures(tmp_path):
     assert numbers(line) == [long.counted, 200]
     assert long.counted < 200
     records = [made_record(i, run_id="b", concurrency=8) for i in range(8)]
-    short = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    short = summary_of(tmp_path, records)
     (series,) = series_of([short])
     (line,) = population(series)
     assert "no steady window" in line

@@ -7,14 +7,13 @@ import re
 
 import pytest
 from rich.console import Console
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.summary.levels import series_of
 from vllm_bench.summary.series_names import named_series, slug
-from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.summary.summary import RunSummary, sorted_summaries
 from vllm_bench.tables.markdown import to_markdown
 from vllm_bench.tables.terminal import print_summary
 
-from tests.support.made_runs import made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, summed
 
 
 def run(
@@ -27,7 +26,7 @@ def run(
     fields = {"run_id": run_id, "scenario": of, **load, **events}
     records = [made_record(i, **fields) for i in range(100)]
     info = None if bare else made_info(records, **changes)
-    return summarize(load_run(write_run(folder, records, info)))
+    return summed(folder, records, info)
 
 
 def names(*runs):

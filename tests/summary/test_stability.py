@@ -11,7 +11,6 @@ import pytest
 from vllm_bench.figures.attained import Attainment
 from vllm_bench.figures.objectives import Objective, Outcome, RateObjective, RateOutcome
 from vllm_bench.figures.throughput import Throughput
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.row import to_csv
 from vllm_bench.scenario.load import Load
 from vllm_bench.stats.distribution import Distribution
@@ -20,12 +19,12 @@ from vllm_bench.stats.share import Share
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, series_of
 from vllm_bench.summary.stability import find_knee, stability
-from vllm_bench.summary.summary import RunSummary, sorted_summaries, summarize
+from vllm_bench.summary.summary import RunSummary, sorted_summaries
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.verdict.finding import Finding, Severity
 from vllm_bench.verdict.verdict import Verdict
 
-from tests.support.made_runs import made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, summary_of, summed
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def plain(tmp_path_factory) -> RunSummary:
     """A healthy run to change."""
     records = [made_record(i) for i in range(100)]
     folder = tmp_path_factory.mktemp("plain")
-    return summarize(load_run(write_run(folder, records, made_info(records))))
+    return summary_of(folder, records)
 
 
 @pytest.fixture
@@ -270,7 +269,7 @@ def runs_of(tmp_path, *of):
             for i in range(100)
         ]
         info = made_info(records, **changes)
-        summaries.append(summarize(load_run(write_run(tmp_path, records, info))))
+        summaries.append(summed(tmp_path, records, info))
     return sorted_summaries(summaries)
 
 

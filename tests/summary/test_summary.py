@@ -20,6 +20,8 @@ from tests.support.made_runs import (
     failed_record,
     made_info,
     made_record,
+    summary_of,
+    summed,
     whole_reply_record,
     write_run,
 )
@@ -121,7 +123,7 @@ def test_failures_stay_in_the_count_and_out_of_the_times(mixed):
 
 def test_a_percentile_without_the_samples_is_an_empty_cell_beside_its_n(tmp_path):
     records = [made_record(i) for i in range(50)]
-    row = row_of([summarize(load_run(write_run(tmp_path, records, made_info(records))))])
+    row = row_of([summary_of(tmp_path, records)])
     assert (row["ttft_n"], row["ttft_p50_ms"], row["ttft_p90_ms"]) == ("43", "100.0000", "100.0000")
     assert (row["ttft_p95_ms"], row["ttft_p99_ms"], row["send_lag_p99_ms"]) == ("", "", "")
 
@@ -129,7 +131,7 @@ def test_a_percentile_without_the_samples_is_an_empty_cell_beside_its_n(tmp_path
 def test_without_streaming_only_latency_exists_and_the_reason_is_said(tmp_path):
     records = [whole_reply_record(i) for i in range(80)]
     info = made_info(records, scenario={"stream": False})
-    summary = summarize(load_run(write_run(tmp_path, records, info)))
+    summary = summed(tmp_path, records, info)
     assert set(summary.absent) == set(STREAMED)
     (why,) = set(summary.absent.values())
     assert "stream: false" in why
@@ -139,7 +141,7 @@ def test_without_streaming_only_latency_exists_and_the_reason_is_said(tmp_path):
 def test_one_token_replies_have_a_ttft_and_no_tpot(tmp_path):
     one = {"completion_tokens": 1, "token_events": 1, "tpot_ms": None, "max_gap_ms": None}
     records = [made_record(i, latency_ms=100.0, **one) for i in range(10)]
-    summary = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    summary = summary_of(tmp_path, records)
     assert set(summary.absent) == {"tpot_ms", "max_gap_ms", "itl_ms", "chunk_gap_ms"}
     for name in ("itl_ms", "chunk_gap_ms"):
         assert f"tokens/{summary.run_id}.npz" in summary.absent[name]
@@ -147,7 +149,7 @@ def test_one_token_replies_have_a_ttft_and_no_tpot(tmp_path):
 
 def test_a_run_in_which_all_failed_has_a_rate_of_zero_and_no_times(tmp_path):
     records = [failed_record(i, t_sent_s=None, send_lag_ms=None) for i in range(10)]
-    summary = summarize(load_run(write_run(tmp_path, records, made_info(records))))
+    summary = summary_of(tmp_path, records)
     assert summary.success_rate == 0
     assert summary.throughput is None  # nothing was ever sent
     assert summary.in_flight is None
@@ -158,13 +160,13 @@ def test_summaries_stand_by_scenario_level_and_time(tmp_path):
     summaries = []
     for scenario, level in (("b", 8), ("a", 16), ("b", 1)):
         records = [made_record(scenario=scenario, concurrency=level, run_id=f"{scenario}{level}")]
-        summaries.append(summarize(load_run(write_run(tmp_path, records))))
+        summaries.append(summed(tmp_path, records))
     assert [s.run_id for s in sorted_summaries(summaries)] == ["a16", "b1", "b8"]
 
 
 def test_a_run_that_was_killed_before_its_first_row_is_known_by_its_json(tmp_path):
     info = made_info([], status="running", num_requests=50)
-    summary = summarize(load_run(write_run(tmp_path, [], info)))
+    summary = summed(tmp_path, [], info)
     assert (summary.scenario, summary.concurrency, summary.requests) == ("made", 4, 0)
     assert summary.success_rate is None
     assert row_of([summary])["success_rate"] == ""

@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import pytest
 from vllm_bench.figures.window import Window
-from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.text import ABSENT
-from vllm_bench.summary.summary import summarize
 from vllm_bench.tables.document import to_json
 from vllm_bench.tables.markdown import to_markdown
 
-from tests.support.made_runs import failed_record, made_info, made_record, write_run
+from tests.support.made_runs import failed_record, made_record, summary_of
 from tests.support.open_runs import facts_of, finding_of
 
 THINK_S = 4.0
@@ -45,10 +43,6 @@ def talks(streams=4, conversations=8, turns=3, *, late_s=0.0, **changes):
                 )
                 at_s += lag_s + 1.0 + (THINK_S if turn < turns else 0.0)
     return records
-
-
-def summary_of(folder, records):
-    return summarize(load_run(write_run(folder, records, made_info(records))))
 
 
 def test_a_stream_that_thinks_is_held(tmp_path):

@@ -11,6 +11,7 @@ from vllm_bench.plan.arrivals import realised
 from vllm_bench.records.beside.answers import AnswerRow
 from vllm_bench.records.beside.sample_file import RowFile
 from vllm_bench.records.beside.samples import ALL, GpuRow, ServerRow
+from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RecordWriter, RequestRecord, read_rows
 from vllm_bench.records.row import Rows
 from vllm_bench.records.run_info import (
@@ -19,6 +20,7 @@ from vllm_bench.records.run_info import (
     read_what_is_right,
     write_run_info,
 )
+from vllm_bench.summary.summary import RunSummary, summarize
 from vllm_bench.watch.page_sampler import Page
 from vllm_bench.watch.vllm_metrics import ServerMetricsSampler, ServerRecording
 
@@ -279,3 +281,15 @@ def made_answer(index: int) -> AnswerRow:
         text_sha256="0" * 64,
         tokens=20,
     )
+
+
+def summed(
+    folder: Path, records: Sequence[RequestRecord], info: RunInfo | None = None, **how: Any
+) -> RunSummary:
+    """Return the summary of a run that was written and read back."""
+    return summarize(load_run(write_run(folder, records, info, **how)))
+
+
+def summary_of(folder: Path, records: Sequence[RequestRecord], **changes: Any) -> RunSummary:
+    """Return the same, of a run whose JSON is as usual but for these changes."""
+    return summed(folder, records, made_info(records, **changes))

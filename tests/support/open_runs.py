@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -88,8 +87,3 @@ def rising(slow: float, fast: float, seconds: float) -> list[float]:
     half = seconds / 2
     first = [i / slow for i in range(round(slow * half))]
     return [*first, *(half + i / fast for i in range(round(fast * half)))]
-
-
-def trace_of(gaps_s: Sequence[float]) -> list[float]:
-    """Arrivals with these gaps between them."""
-    return [0.0, *itertools.accumulate(gaps_s)]

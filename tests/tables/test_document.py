@@ -28,6 +28,8 @@ from tests.support.made_runs import (
     failed_record,
     made_info,
     made_record,
+    summary_of,
+    summed,
     whole_reply_record,
     write_run,
 )
@@ -69,11 +71,11 @@ def summaries(tmp_path_factory):
     }
     for name, records in others.items():
         info = None if name == "failing" else made_info(records, scenario={"stream": False})
-        made.append(summarize(load_run(write_run(folder, records, info))))
+        made.append(summed(folder, records, info))
     nothing = made_info([], status="running", num_requests=5, scenario={"name": "none"})
-    made.append(summarize(load_run(write_run(folder, [], nothing, name="nothing"))))
+    made.append(summed(folder, [], nothing, name="nothing"))
     open_ = [made_record(i, run_id="open", scenario="o", request_rate=20.0) for i in range(100)]
-    made.append(summarize(load_run(write_run(folder, open_, made_info(open_)))))
+    made.append(summary_of(folder, open_))
     return sorted_summaries(made)
 
 

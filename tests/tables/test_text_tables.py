@@ -18,7 +18,7 @@ from vllm_bench.records.text import ABSENT, code, file_name, markdown, printable
 from vllm_bench.stats.distribution import describe
 from vllm_bench.summary.again import again
 from vllm_bench.summary.levels import series_of
-from vllm_bench.summary.summary import RunSummary, headline, summarize
+from vllm_bench.summary.summary import headline, summarize
 from vllm_bench.tables.columns import BY_NAME
 from vllm_bench.tables.document import to_json
 from vllm_bench.tables.group import Where, family_of, groups_of, lacking
@@ -28,8 +28,8 @@ from vllm_bench.tables.text_tables import figure_rows, footnotes, runs_table, se
 
 from tests.support.made_runs import (
     failed_record,
-    made_info,
     made_record,
+    summary_of,
     whole_reply_record,
     write_run,
 )
@@ -37,11 +37,6 @@ from tests.support.made_runs import (
 EVIL = (
     "a|b `c` <script>x</script> [l](u) *s* _e_ $m$ @you #1\n| new \x1b[31mred\x07 \u202eback [red]"
 )
-
-
-def summary_of(folder, records, **changes) -> RunSummary:
-    """Return the summary of records on disk."""
-    return summarize(load_run(write_run(folder, records, made_info(records, **changes))))
 
 
 def printed(summaries, **how) -> str:

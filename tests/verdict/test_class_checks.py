@@ -9,12 +9,12 @@ import pytest
 from vllm_bench.records.find_runs import load_run
 from vllm_bench.records.request_record import RequestRecord
 from vllm_bench.summary.summary import facts_of as facts_of_run
-from vllm_bench.summary.summary import summarize
 
 from tests.support.made_runs import (
     made_info,
     made_record,
     server_row,
+    summed,
     write_run,
     write_server_rows,
 )
@@ -100,7 +100,7 @@ def test_answers_without_their_form_are_counted_and_no_failures(tmp_path: Path) 
     assert severity_of(facts, "form_dropped") is None
     by_class = [d.figures for d in doubts_of(facts, "answers_invalid")]
     assert [text.partition(" of ")[0] for text in by_class] == ["chat: 4", "6"]
-    run = summarize(load_run(write_run(tmp_path, records)))
+    run = summed(tmp_path, records)
     assert run.answers_valid == pytest.approx(0.9)
     assert run.success_rate == 1.0
 
@@ -127,7 +127,7 @@ def test_a_form_that_the_server_dropped(
 
 
 def test_a_run_without_forms_has_no_share(tmp_path: Path) -> None:
-    assert summarize(load_run(write_run(tmp_path, healthy(20)))).answers_valid is None
+    assert summed(tmp_path, healthy(20)).answers_valid is None
 
 
 def test_models_of_classes_are_their_own(tmp_path: Path) -> None:

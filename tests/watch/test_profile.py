@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 from vllm_bench.errors import BenchError
-from vllm_bench.records.find_runs import load_run
-from vllm_bench.summary.summary import summarize
 from vllm_bench.watch.profile import Profile
 from vllm_bench.watch.samplers import Samplers, Wanted
 
-from tests.support.made_runs import made_info, made_record, write_run
+from tests.support.made_runs import made_info, made_record, summed
 
 
 class Server:
@@ -128,5 +126,5 @@ def test_a_run_with_a_profile_is_not_for_figures(
 ) -> None:
     records = [made_record(i) for i in range(40)]
     info = made_info(records, observed={"profile": {"seconds": 2.0, **observed}})
-    found = summarize(load_run(write_run(tmp_path, records, info)))
+    found = summed(tmp_path, records, info)
     assert [f.code for f in found.verdict.doubts].count("profiled") == codes

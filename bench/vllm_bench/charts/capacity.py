@@ -48,9 +48,9 @@ BESIDE = 1.15  # times, below the lowest and above the highest load
 MOST_WHY, MOST_NAME = 32, 30  # characters
 FROM_SCHEDULE = " from schedule"  # said on the axis and at the objective's line
 USER_SPEED = "output tokens/s for a user (1000 / TPOT p50)"
-# Of several configurations: the axes' ends, of the largest values; half a mark, from it to its
-# label, and a label's height, as parts of the axes.
-END, MARK, NEAR, TALL = 1.15, 0.012, 0.015, 0.045
+END = 1.15  # of the axes of several configurations, times the largest value
+# Half a mark, from a mark to its label, a label's height: as parts of an axis.
+MARK, NEAR, TALL = 0.012, 0.015, 0.045
 
 # Labels closer than this would overlap: as parts of the largest values.
 NEAR_X, NEAR_Y = 0.25, 0.06

@@ -20,11 +20,11 @@ from .comparison import Measure, Word
 MIN_PAIRS = 4  # with three, t is so wide that only steps of 20 % would show
 LEVEL = 0.05  # of false alarms, over all measures of a level
 WORTH = 0.05  # a step that should be found: the margin, where that is larger
-# Of the interval that must lie inside the margin. One look would do with 90 %, but whoever runs on
-# where the answer was "cannot tell" looks twice, and runs near each other are alike: with 90 % a
-# difference of a whole margin was called equivalent in up to 10 % of experiments, with 95 % in 6 %.
+# Confidence of the interval that must lie inside the margin. 90 % would do for one look, but who
+# runs on after "cannot tell" looks twice, and runs near each other are alike: with 90 % a
+# difference of a margin was called equivalent in up to 10 % of experiments, with 95 % in 6 %.
 EQUIVALENT = 0.96
-# Of the spread seen, for the number of pairs: what was asked for shall suffice in 90 %.
+# Confidence of the spread by which the number of pairs is asked for: it suffices in 90 %.
 SAFE = 0.8
 
 

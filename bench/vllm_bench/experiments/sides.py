@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..launch.env import Settings, read_env
-from ..launch.process import LAUNCHER
-from ..records.text import masked, printable
+from ..launch.refused import missing_program, refused
+from ..records.text import printable
 from ..run.prepare import api_key_of, plans_for
 from ..scenario.mistakes import short_word, usable_url
 from ..scenario.scenario import Scenario
@@ -86,25 +84,11 @@ def _problem(labels: Sequence[str]) -> str | None:
 
 def refuse_what_cannot_start(settings: Settings) -> None:
     """Let the launcher look at the settings, and look for the program. Raises UsageError."""
-    done = subprocess.run(
-        ["sh", str(LAUNCHER), "--dry-run"],
-        env=dict(settings.environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        said_last = masked(done.stderr.strip(), settings.secrets).rpartition("\n")[2]
-        raise UsageError(f"{settings.path}: {said_last.removeprefix('run_server.sh: ')}")
-    program = settings.environ.get("VLLM_COMMAND") or "vllm"
-    if settings.environ.get("SIMULATOR"):
-        return
-    if shutil.which(program, path=settings.environ.get("PATH")) is None:
+    if why := refused(settings):
+        raise UsageError(f"{settings.path}: {why}")
+    if program := missing_program(settings.environ):
         raise UsageError(
-            f"{settings.path}: there is no program {printable(program, 200)}: "
-            "pip install vllm, or set VLLM_COMMAND"
+            f"{settings.path}: there is no program {program}: pip install vllm, or set VLLM_COMMAND"
         )
 
 

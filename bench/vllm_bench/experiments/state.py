@@ -6,7 +6,6 @@ visits are whole. It has the names of settings and a checksum, never the value o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -128,11 +127,6 @@ class State(Kept):
     def _asked(self) -> tuple[object, ...]:
         sides = [(one.label, one.sha256) for one in (self.a, self.b)]
         return (self.turn, self.repeats, self.scenario_sha256, self.restarted, *sides)
-
-
-def now() -> str:
-    """Return the time for a file, in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def path_of(results: Path, experiment_id: str) -> Path:

@@ -21,6 +21,7 @@ from ..errors import BenchError, UsageError
 from ..launch.left_behind import Process
 from ..launch.process import StartFailedError, StopFailedError
 from ..machines.fleet.fleet import MachineMissedError
+from ..records.beside.going_on import now
 from ..records.request_record import RecordsError
 from ..records.run_info import TO_THE_END, read_head, read_run_info, write_run_info
 from ..records.text import printable
@@ -29,13 +30,7 @@ from ..scenario.load import levels_of
 from ..scenario.scenario import Scenario
 from .servers import SideServer, Up
 from .sides import equal_settings
-from .state import (
-    FOLDER,
-    Attempt,
-    State,
-    now,
-    write_state,
-)
+from .state import FOLDER, Attempt, State, write_state
 from .visits import (
     FEWEST_FOR_A_WORD,
     Estimate,

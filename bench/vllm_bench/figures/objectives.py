@@ -173,7 +173,7 @@ class Outcome(Judged):
             return None
         low, high = self.share.late_bounds(BOUND)
         margin = high - share if share < self.allowed else share - low
-        # Of none late, the bound falls with the number; otherwise with its root.
+        # The bound falls with the number of requests if none is late, else with its root.
         power = 1 if self.share.late == 0 else 2
         return math.ceil(self.arrivals * ((margin / away) ** power - 1))
 

@@ -35,7 +35,7 @@ from ..scenario.secrets import (
     secret_texts,
     url_secrets,
 )
-from ..small_file import UnreadableError, small_text
+from ..small_file import MissingError, UnreadableError, small_text
 
 DEFAULT_PORT = 8000
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -96,7 +96,7 @@ def read_env(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     try:
         text = small_text(path, MOST_BYTES)
         values = parse_env(text)
-    except FileNotFoundError as e:
+    except MissingError as e:
         raise EnvFileError(f"{path}: no such env file") from e
     except UnreadableError as e:
         raise EnvFileError(f"{path}: {e}") from e

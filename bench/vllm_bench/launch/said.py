@@ -34,7 +34,7 @@ NOT_ABOUT_SPEED = re.compile(
     r"|allowed_\w+|middleware|log_\w+|uvicorn_\w+|disable_\w*log\w*|chat_template\w*|response_role"
     r"|download_dir|revision|\w+_revision|model_weights)$"
 )
-# Of the labels of vllm:cache_config_info.
+# Labels of vllm:cache_config_info, and the flags that they tell.
 LABELS = {
     **{"gpu_memory_utilization": "gpu_memory_utilization", "cache_dtype": "kv_cache_dtype"},
     **{"enable_prefix_caching": "enable_prefix_caching", "block_size": "block_size"},

@@ -69,7 +69,7 @@ class LastSeconds:
     def __init__(self) -> None:
         self._ended: deque[_Ended] = deque()
         self._pulses: deque[tuple[float, Pulse]] = deque()
-        # Without rows: when it was told, requests that had ended, that had failed, and tokens.
+        # Where rows stay elsewhere: the time, and by then requests ended, failed, and tokens.
         self._counted: deque[tuple[float, int, int, int]] = deque()
         self._total: tuple[float, float] | None = None  # the server's clock, tokens
         self._server_tokens_per_s: float | None = None

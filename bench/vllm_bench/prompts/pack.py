@@ -24,7 +24,7 @@ FIRST_GUESS_CHARS_PER_TOKEN = 4.0
 MOST_COUNTS = 40  # per search; four or five are usual
 WORD_END = re.compile(r"(?<=\S)(?=\s)|\Z")
 
-# A search yields texts and gets their token counts (None: refused, so too long).
+# Yields a text and is sent how many tokens it has; None: the server refuses it as too long.
 Search = Generator[str, "int | None", "str | None"]
 
 

@@ -17,7 +17,8 @@ from decimal import Decimal
 
 CLOSE = Decimal("1e-6")  # as far as a number may be off: 0.333333 for a third
 MOST_FOUND = 64  # characters of an answer that are kept
-# What the answer may stand after, and the rest of its line, or the next one that isn't empty.
+# What marks an answer, `####` or `\boxed{`; after `####` it is the rest of the line, or the next
+# line that isn't empty.
 MARK = re.compile(r"####[ \t]*:?[ \t]*(?:\r?\n[ \t]*)*([^\r\n]*)|\\boxed\s*\{")
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,60})(?:\.\d{1,60})?|[-+]?\.\d{1,60}")
 ASIDE = re.compile(r"\([^()]*\)")

@@ -19,7 +19,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     end) or has more than `most_bytes`.
     """
     with opened(path, most_bytes) as file:
-        # Not all that it may have: memory for that would be taken at once.
+        # Not `most_bytes`: Python would take memory for all of that at once.
         data = file.read(os.fstat(file.fileno()).st_size)
         while more := file.read(1_000_000):  # it has grown, or didn't know its size
             data += more

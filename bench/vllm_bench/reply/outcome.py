@@ -22,7 +22,7 @@ from .words import words_of
 
 __all__ = ["GOOD_ENDS", "Expectation", "Outcome", "close_with", "failure_of", "judge", "reply_to"]
 
-# What can't make a stream less whole whose [DONE] has come: its server only didn't hang up.
+# After [DONE] these are no failures: the stream is whole, and its server only didn't hang up.
 AFTER_THE_END = ("timeout_stall", "truncated")
 
 
@@ -88,7 +88,7 @@ def _stopped_early(reply: Reply, expected: Expectation) -> Failure | None:
     return Failure("truncated", text)
 
 
-# What a server says that wants the other name of the same limit, and the key that gives it.
+# The two names of one limit, and how a server says that it doesn't take the one that was sent.
 LIMITS = ("max_completion_tokens", "max_tokens")
 REFUSED = re.compile(r"support|extra|permit|unrecogni|unknown", re.IGNORECASE)
 

@@ -33,7 +33,7 @@ def _rounded(late_us: int) -> int:
 class ReadTimes:
     """The reads of a run's measured replies, from each reply's first token on."""
 
-    # us: how many reads were so late; 0: not stamped by the kernel. Of first tokens, and the rest.
+    # By us, how many reads were so late (0: no stamp of the kernel), of first tokens and others.
     first: Counter[int] = field(default_factory=Counter)
     later: Counter[int] = field(default_factory=Counter)
     token_events: int = 0

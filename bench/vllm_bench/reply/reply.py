@@ -21,8 +21,8 @@ from .sse import ERROR, MOST_EVENT_BYTES, EventSplitter, TypedPayload, is_done, 
 from .words import words_of
 
 MOST_ERROR_BYTES = 1 << 20  # of an error's body: a page at most, of which a row shows the beginning
-# Of a reply in one piece, and more for each token that was asked for: with 20 logprobs each token
-# has some 2 KB.
+# Most bytes of a reply in one piece, and more for each token asked for: with 20 logprobs one has
+# some 2 KB.
 MOST_WHOLE_BYTES, TOKEN_BYTES = 64 << 20, 4096
 # A reply may have more token events than max_tokens and be healthy: gateways count by another
 # tokenizer or cut tokens at characters (at most twice as many), and some leave thoughts or the

@@ -89,7 +89,7 @@ class Session:
     enough: Callable[[Plan], Enough] | None = None  # when a run may end early; None: never
     said: Mapping[str, Any] | None = None  # settings in force, as whoever started the server knows
     _said: set[str] = field(default_factory=set)
-    # Of all these runs: a word that no other call has.
+    # By which all runs of this call are known as one session.
     _id: str = field(default_factory=lambda: f"{_now()}-{secrets.token_hex(4)}")
 
     def dry_run(self, scenario: Scenario) -> Iterator[str]:

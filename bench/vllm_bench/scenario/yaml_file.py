@@ -44,8 +44,6 @@ def read_yaml(path: Path) -> Any:
     """Return what a YAML file says. Raises YamlError."""
     try:
         text = small_text(path, MOST_BYTES)
-    except FileNotFoundError as e:
-        raise YamlError(f"can't be read: {e.strerror}") from e
     except UnreadableError as e:
         raise YamlError(str(e)) from e
     return parse_yaml(text)

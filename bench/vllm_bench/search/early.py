@@ -30,7 +30,7 @@ class Counts:
     size: Size
     over: float  # how many times what is allowed may be late before it is over
     due_s: Sequence[float]  # of an open loop; empty: a closed one, whose queue can't grow
-    # Of the requests, by class; one with streams of its own has none: nobody knows how many it is.
+    # Of the requests, by class. One with streams of its own has none: it is known only at the end.
     shares: Mapping[str, float] = field(default_factory=dict)
     _late: dict[Objective, int] = field(default_factory=dict)
     _seen: int = 0

@@ -23,16 +23,16 @@ from .steps import Step
 # What is wrong with these runs is the server's answer to a load that is too high for it.
 OVER = ("not_stationary", "errors", "turned_away", "cap_bound")
 CUT = ("interrupted",)  # a search ends its runs early itself
-# What is held back on the way reaches a user that late too, and objectives are about users.
+# What is held back on the way is late for users too, and objectives are about users.
 ON_THE_WAY = ("buffered",)
-# Silenced by none of the above, but the consequence of one of them.
+# Codes that follow from others, although those don't silence them.
 FOLLOWS = {"rate_shortfall": ("turned_away", "cap_bound", "errors")}
 CLIENT = (
     *("worker_lost", "machine_lost", "clock_skew", "stamp_error", "loop_lag", "send_lag"),
     *("rate_shortfall", "merged_reads"),
 )
-# These add to times (merged reads may shorten a TPOT by a part of one gap): what met even so would
-# have met without them. Late sends change the load too, so they confirm nothing.
+# These make times longer (merged reads may shorten a TPOT by a part of one gap), so a run that met
+# has met without them too. Late sends also change the load, so such a run confirms nothing.
 LATE, LATE_SENDS = ("merged_reads",), ("send_lag",)
 KV_FULL = 0.97  # of the blocks: the next request's prompt rarely finds room in the rest
 

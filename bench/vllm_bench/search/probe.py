@@ -80,7 +80,7 @@ class Probe:
     seconds: float  # that it took, with what lies before and after
     per_s: float | None = None  # requests that succeeded in a second, over the whole run
     late: Mapping[str, tuple[Late, ...]]  # by tier, in the order of its objectives
-    # Objectives on rates that it missed, which decide nothing: less load doesn't bring them.
+    # The rates that it missed, by tier. They decide nothing: with less load they are lower still.
     short: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     over: str | None = None  # why it isn't met, whatever was late: its queue grew, requests failed
     stopped: str | None = None  # why it was ended early

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from .probe import Purpose
 from .steps import FEWEST, Space, Step
 
-# Of which the first aren't counted: until then the queue is shorter than it will be.
+# Requests, and how many of the first aren't counted: the queue is shorter then than it will be.
 FULL: dict[Purpose, tuple[int, int]] = {
     "find": (400, 120),
     "close": (1000, 300),
     "confirm": (2000, 500),
 }
 FEWEST_REQUESTS = 100
-# Of the whole time: some five runs of doubling, five of bisection, four that confirm.
+# Of the whole time, for one run: some five double, five halve, and four confirm.
 SHARE: dict[Purpose, float] = {"find": 0.03, "close": 0.06, "confirm": 0.12}
 A_STREAM = 10  # requests of a closed loop: its start is one for each stream
 AROUND_S = 5.0  # a run's start and end, and the time in which the server comes to rest

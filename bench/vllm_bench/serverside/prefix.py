@@ -56,7 +56,7 @@ class PrefixShares:
         return self.possible_share is not None
 
 
-# Of a run whose plan knows of nothing that its prompts have in common.
+# Where the plan doesn't know what its prompts have in common.
 NOTHING = PrefixShares(**dict.fromkeys(name for name, _ in column_docs(PrefixShares)), absent={})
 
 

@@ -64,8 +64,6 @@ def rows_of(file: Path) -> Iterator[Row]:
     try:
         with opened(file) as raw, _unpacked(raw) as text:
             yield from _rows(file, text)
-    except FileNotFoundError as e:
-        raise SessionError(f"{printable(file)}: can't be read: {e.strerror}") from e
     except UnreadableError as e:
         raise SessionError(f"{printable(file)}: {e}") from e
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:

@@ -29,14 +29,13 @@ class Turn:
     """One request of a session."""
 
     after: tuple[int, ...] = ()  # the turns whose ends it waits for; none: it starts the session
-    # From the last of those ends; of a turn that waits for none, from the session's start.
-    wait_s: float = 0.0
-    # tool: a tool was at work; think: a person; unknown: the file doesn't tell, and of the
-    # Sessions.unknown_waits of these not even how long, `wait_s` is then the most that it may have
-    # been. None: no wait was recorded; the turn is the first, or due by its stamp alone.
+    wait_s: float = 0.0  # after the last of them has ended; else after the session's start
+    # For a tool, or for a person (`think`). unknown: the file doesn't tell. As many of these as
+    # Sessions.unknown_waits says have no length either: their `wait_s` is the most that it may
+    # have been. None: no wait was recorded, as the turn is the first or due by its stamp alone.
     wait_kind: WaitKind | None = None
-    # Formats with stamps but no ends: due so long after the session's start, or when all of
-    # `after` have ended, whichever is later.
+    # In formats that stamp when turns begin, but not when they end: seconds from the session's
+    # start before which it isn't sent, even if all of `after` have ended.
     not_before_s: float | None = None
     history: int | None = None  # the turn whose prompt and answer this prompt goes on from
     agent: str | None = None  # the sub-agent that sends it; None: the session itself
@@ -57,8 +56,8 @@ class Session:
     id: str
     starts_s: float | None  # from the first session's start; None: the format doesn't know
     turns: tuple[Turn, ...]
-    # Of each prompt's beginning, tools and system prompt, which users of one agent have in common
-    # though the file's ids don't show it. 0: unknown.
+    # Tokens of tools and system prompt, with which all prompts of one agent begin, although the
+    # file's ids don't show it. 0: unknown.
     common_tokens: int = 0
 
 

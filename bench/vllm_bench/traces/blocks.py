@@ -22,15 +22,15 @@ from .trace import TraceRequest
 BEFORE = " "  # stands before each block but a prompt's first
 LEAD = "x"  # stands for the block before, while a block is counted
 WITHIN = 1  # tokens by which a block may be longer or shorter
-# Of a template some tokens come after the text. As it isn't known how many, blocks end a little
-# late: a server caches whole pages of 16 tokens, and finds 512 in up to 527 of equal ones.
+# Tokens by which blocks end late, since a template adds an unknown number after the text. No harm:
+# a server caches pages of 16 tokens, and finds 512 tokens where up to 527 are the same.
 AFTER = 8
 CUTS_AT_ONCE = 512  # the server counts 8 at once; the texts of all are in memory
 TEXTS_KEPT = 20_000  # of 2 kB each, while prompts are made from them
 SLACK = 1.5  # how much longer than needed a text is, before it is cut; twice as much a try
 
-# By a block, a number of characters and a try: the beginning, at least as long, of a text that
-# never ends. A shorter one is the beginning of a longer one; a try has another text.
+# Takes a block, a number of characters and the number of the try; returns a text of at least so
+# many. For one block and try, a shorter text is the beginning of a longer one.
 Write = Callable[[int, float, int], str]
 PromptSearch = Generator[str, "int | None", "Prompt | None"]
 

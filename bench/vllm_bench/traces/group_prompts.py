@@ -259,7 +259,7 @@ class _Maker:
     ) -> list[tuple[Prompt, Own]]:
         """Return a prompt for each of these groups, and where its own part begins."""
         goal, lone = Goal(tokens, beginning + self.tail, within=0), Goal(tokens, self.overhead, 0)
-        # What is in no group stands behind a word that no group begins with.
+        # Prompts in no group begin with a word that no group begins with.
         leads = [
             self._word(len(begins) + place) if group is None else begins[group]
             for place, group in _numbered(groups)

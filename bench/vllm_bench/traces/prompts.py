@@ -124,7 +124,7 @@ class Writer:
         self._prompts = prompts
         self._seed = seed
         self.chars_per_token = chars_per_token
-        # The first requests begin with complete prompts, each with another one.
+        # In this order requests begin with whole prompts, so the first ones have one each.
         self._starts = permutation(len(prompts), seed)
         self._drawn: list[int] = []
 

@@ -85,8 +85,6 @@ def read_rows(path: Path) -> tuple[TraceKind, Iterator[Row]]:
 def _read_text(path: Path) -> str:
     try:
         text = small_text(path, MOST_BYTES)
-    except FileNotFoundError as e:
-        raise RowError(f"can't be read: {e.strerror}") from e
     except UnreadableError as e:
         raise RowError(str(e)) from e
     if not text.strip():

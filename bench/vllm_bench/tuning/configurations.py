@@ -62,7 +62,7 @@ SHORT = {
 }
 ADDED = "EXTRA_ARGS"  # what a configuration gives comes behind the base's: the last of a flag wins
 CHOSEN = ("PORT", "HOST")  # by the script, so that no other server answers
-# Of vLLM's other variables, and of the libraries under it.
+# Other variables that a server is given: vLLM's, and those of the libraries under it.
 PASSED_ON = re.compile(r"(VLLM|CUDA|NCCL|OMP|TORCH|PYTORCH|TORCHINDUCTOR|FLASHINFER|HF|GLOO)_\w+")
 
 

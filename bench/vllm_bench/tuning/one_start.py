@@ -6,7 +6,6 @@ import dataclasses
 import io
 import math
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -20,13 +19,15 @@ from ..launch.check import mismatches
 from ..launch.env import Settings, settings_of
 from ..launch.left_behind import Process
 from ..launch.ports import is_free
-from ..launch.process import LAUNCHER, ServerProcess, StartFailedError
+from ..launch.process import ServerProcess, StartFailedError
+from ..launch.refused import refused as launcher_refuses
 from ..launch.said import said
 from ..launcher import problem_with
 from ..machines.fleet.fleet import MachineMissedError
+from ..records.beside.going_on import now
 from ..records.find_runs import load_run
 from ..records.run_info import TO_THE_END
-from ..records.text import masked, printable
+from ..records.text import printable
 from ..run.prepare import TooLongError
 from ..run.session import Session
 from ..scenario.load import LoadLevel
@@ -43,7 +44,6 @@ THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is
 FIRST_PORT, PORTS = 18_800, 1_000  # where servers are put, so that .env's own stays free
 KEY = "VLLM_API_KEY"
 PARTS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-DRY_RUN_S = 60.0  # of the launcher, which takes a tenth of a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Starts:
         configuration, StopFailedError where the next one would have it beside itself, OSError,
         KeyboardInterrupt.
         """
-        time_utc, began_s = _utc(), time.monotonic()
+        time_utc, began_s = now(), time.monotonic()
         log = self.folder / LOGS / f"{_name(step)}.log"
         server = ServerProcess(self.settings(step.configuration), log)
         trial = Trial(
@@ -233,24 +233,12 @@ def refused(
     if arguments := problem_with("EXTRA_ARGS", values.get("EXTRA_ARGS", "")):
         return f"EXTRA_ARGS: {arguments}"
     settings = settings_of(Path(configuration.name), values, environ)
-    done = subprocess.run(
-        ["sh", str(LAUNCHER), "--dry-run"],
-        env=dict(settings.environ),
-        timeout=DRY_RUN_S,
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if done.returncode == 0:
-        return None
-    last = (done.stderr.strip().splitlines() or ["the launcher refused it"])[-1]
-    said = printable(masked(last, settings.secrets), 400).removeprefix("run_server.sh: ")
-    return said.replace(" (from the environment)", "")
+    why = launcher_refuses(settings)
+    return why and why.replace(" (from the environment)", "")
 
 
 def _failed(trial: Trial, why: str, lines: list[str]) -> Trial:
-    # Whose row it is, and where logs are, is known.
+    # The row has the configuration in a column of its own, and the page says where logs are.
     told = why.removeprefix(f"{trial.configuration}: ").partition("; log: ")[0]
     return trial.model_copy(update={"why": printable(told, 600), "log": tuple(lines)})
 
@@ -268,7 +256,3 @@ def _free_port(host: str) -> int:
     if found is None:
         raise UsageError(f"no free port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1}")
     return found
-
-
-def _utc() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

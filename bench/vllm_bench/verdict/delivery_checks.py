@@ -19,7 +19,7 @@ from ..stats.distribution import floats, quantile
 from .advice import MORE_CLIENT
 from .finding import Doubt, Severity, check
 
-# Events a read: fewer can be chance, where two tokens come close to each other.
+# Events a read. Less can be chance: two tokens may come close to each other.
 BUFFERED = 1.2
 OUTSIDE_MS, OUTSIDE_SHARE = 20.0, 0.20
 MIN_EVENTS = 3  # a reply of fewer can't show whether its events came one by one

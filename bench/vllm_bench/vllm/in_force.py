@@ -19,7 +19,8 @@ MOST_SETTINGS = 200
 MOST_TEXT = 200  # characters of a value
 MOST_CONFIG = 20_000  # characters of a configuration as text
 MOST_NUMBER = 1 << 53  # above it JSON's readers differ
-# Sections of `vllm_config`, the most telling first: of two of the same name the first stays.
+# Sections of `vllm_config`, the most telling first: where two have a setting of one name, the
+# first counts.
 SECTIONS = (
     *("scheduler_config", "cache_config", "parallel_config", "model_config", "load_config"),
     *("lora_config", "speculative_config"),
@@ -33,7 +34,7 @@ FLAGS = {
     ("speculative_config", "model"): "speculative_model",
 }
 IN_TEXT = {"max_seq_len": "max_model_len", "device_config": "device"}
-# Other at each start, or where it runs and not how.
+# These differ at each start, or say where it runs and not how.
 VOLATILE = re.compile(
     r"^_|_(port|ip|addr|hash)$|^(rank|node_rank|data_parallel_(rank\w*|index)|instance_id|worker_cls)$"
 )

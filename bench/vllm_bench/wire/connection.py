@@ -17,13 +17,13 @@ import httptools
 from ..reply.exchange import Exchange, Failure
 from .streams import Streams
 
-# Most reads in one hand-over: some 30 µs of work, on another thread than the loop.
+# The most reads that are handed over at once: some 30 µs of work, on another thread than the loop.
 FULL_READS = 256
 FULL_BYTES = 1_000_000  # the same where reads are large
-# Most bytes in a row that aren't a body's: headers (as Chrome has it), interim replies, trailers.
+# Most bytes in a row that are no body's: headers (Chrome's limit), interim replies, trailers.
 MOST_BARREN_BYTES = 256 * 1024
-# A server that closes as a request is on its way has closed a moment later; after this time it had
-# the request, and closed instead of a reply.
+# A server that closed before it saw the request has closed within this time; one that closes later
+# had the request, and gave no reply.
 CROSSING_NS = 1_000_000_000
 # A lone LF as the end of a header's line (RFC 9112, 2.2), and chunk sizes padded with blanks.
 TOLERATED = {"lenient_optional_cr_before_lf": True, "lenient_spaces_after_chunk_size": True}

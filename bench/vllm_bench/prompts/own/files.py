@@ -108,8 +108,6 @@ def _read_text(path: Path, name: str) -> str:
     """Return the whole text of a file, unpacked and decoded. Raises PromptError."""
     try:
         data = small_bytes(path, MOST_BYTES)
-    except FileNotFoundError as e:
-        raise PromptError(f"{name}: can't be read: {e.strerror}") from e
     except UnreadableError as e:
         raise PromptError(f"{name}: {e}") from e
     if data.startswith(GZIP):

@@ -91,8 +91,6 @@ def _check_data_url(url: str) -> None:
 def _data_url(path: Path) -> str:
     try:
         data = small_bytes(path, MOST_BYTES)
-    except FileNotFoundError as e:
-        raise ImageError(f"{printable(str(path), 200)}: no such file") from e
     except UnreadableError as e:
         raise ImageError(f"{printable(str(path), 200)}: {e}") from e
     kind = next((kind for mark, kind in KINDS.items() if data.startswith(mark)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# What the server calls a column's value.
+# Our columns, and what the server calls each.
 NOW = {
     "running": "vllm:num_requests_running",
     "waiting": "vllm:num_requests_waiting",

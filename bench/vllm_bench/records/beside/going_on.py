@@ -50,6 +50,11 @@ def new_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
 
 
+def now() -> str:
+    """Return the time for a file, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def checksum(facts: object) -> str:
     """Return a checksum that is equal where facts are, in any order of keys."""
     text = json.dumps(facts, sort_keys=True, default=str)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-# Of the reads of a request: stamps, token events and tokens, as `reply.grouped` returns them.
+# One request's reads: the stamp, token events and tokens of each, as `reply.grouped` returns them.
 Reads = tuple["array[int]", "array[int]", "array[int]"]
 READ_TYPES = (("t_ns", "q"), ("events", "H"), ("tokens", "H"))
 MOST_BYTES = 2**33  # a million replies of 200 tokens have 2.4 GB
