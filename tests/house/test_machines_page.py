@@ -135,7 +135,8 @@ def test_a_command_with_a_flag_that_isnt_there_would_be_found(
 def test_every_flag_in_the_pages_text_exists() -> None:
     prose = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
     named = {flag for code in re.findall(r"`[^`]*`", prose) for flag in re.findall(FLAG, code)}
-    known = {"--network"}  # Docker's
+    known = {"--network", "--isolation"}  # Docker's, buildah's
+    known |= {"--signal", "--batch", "--no-requeue"}  # Slurm's
     for script in ("bench", "sender"):
         done = subprocess.run(
             [sys.executable, str(ROOT / "bench" / f"{script}.py"), "--help"],
@@ -234,6 +235,19 @@ def test_rays_workers_are_never_nice() -> None:
     assert "RAY_worker_niceness=0" in BLOCKS
 
 
+def test_every_pod_is_let_in_where_the_restricted_standard_is_enforced() -> None:
+    jobs = [o["spec"]["template"] for o in MANIFESTS["indexed_job.yaml"] if o["kind"] == "Job"]
+    for template in [*jobs, *(one["template"] for one in pod_templates())]:
+        pod = template["spec"]["securityContext"]
+        assert pod["runAsNonRoot"] is True
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in template["spec"]["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
 def test_a_sender_has_whole_cores_and_a_node_of_its_own() -> None:
     [job] = [o for o in MANIFESTS["indexed_job.yaml"] if "completionMode" in o["spec"]]
     for template in (job["spec"]["template"], pod_templates()[1]["template"]):
@@ -271,7 +285,7 @@ def test_the_senders_dial_the_port_that_the_head_listens_at() -> None:
         <= head["spec"]["template"]["metadata"]["labels"].items()
     )
     calls_ = dict(COMMANDS["indexed_job.yaml"])
-    assert f"--listen=$(POD_IP):{port['port']}" in calls_["bench"]
+    assert f"--listen=[$(POD_IP)]:{port['port']}" in calls_["bench"]
     assert calls_["sender"][-1] == f"{service['metadata']['name']}:{port['port']}"
 
 

@@ -82,7 +82,7 @@ def test_the_jobs_commands_meet_by_the_key_of_the_secret(server: list[str], tmp_
         "--machines=4": "--machines=2",
         "--key-file=/key/key": f"--key-file={tmp_path / 'key'}",
         "--results-dir=/results": f"--results-dir={tmp_path / 'results'}",
-        "--listen=$(POD_IP):7799": "--listen=127.0.0.1",
+        "--listen=[$(POD_IP)]:7799": "--listen=127.0.0.1",
     }
     words = [places.get(word, word) for word in head["args"] if "--scenarios" not in word]
     process = subprocess.Popen(

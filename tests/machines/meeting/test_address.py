@@ -28,6 +28,11 @@ def test_a_host_and_a_port(text: str, host: str, port: int) -> None:
     assert str(Address(host, port)) == text
 
 
+def test_any_address_may_stand_in_brackets() -> None:
+    """A manifest can't know which kind a pod will have."""
+    assert address_of("[10.1.2.3]:5000", "--listen") == Address("10.1.2.3", 5000)
+
+
 @pytest.mark.parametrize("text", ["gpu7", "::1", "[::1]", "2001:db8::1"])
 def test_a_port_may_be_left_out_where_there_is_a_usual_one(text: str) -> None:
     assert address_of(text, "it", port=7) == Address(text.strip("[]"), 7)
