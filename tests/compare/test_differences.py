@@ -44,7 +44,7 @@ def test_the_same_but_for_the_label(tmp_path: Path) -> None:
         ({"scenario": {"extra_body": {"n": 2}}}, "scenario extra_body.n", (ABSENT, "2")),
         ({"client": {"cpu_count": 3}}, "client CPUs", (ABSENT, "3")),
         ({"client": {"git_commit": "ab" * 20}}, "client commit", ("0" * 10, "ababababab")),
-        ({"client_health": made_health()}, "client machines", (ABSENT, "4: 4 with 4 cores")),
+        ({"client_health": made_health()}, "client machines", (ABSENT, "4 of 4 cores each")),
     ],
 )
 def test_a_fact_that_differs_is_told(

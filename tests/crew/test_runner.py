@@ -30,6 +30,7 @@ from vllm_bench.send.outbox import Alive, Broke, Finished, Measured, Ready
 from vllm_bench.send.tickets import Tickets
 from vllm_bench.wire.clock import ClockFacts
 
+from tests.machines.kept.made import made_judged
 from tests.plan.test_classes import plans
 from tests.support.made_plans import made_plan
 
@@ -240,24 +241,22 @@ def tell(crew: Crew, number: int, message: object) -> None:
 
 def test_workers_whose_rows_stay_are_counted_once_however_often_they_tell(crew: Crew) -> None:
     for ended in (1, 3, 3):
-        tell(crew, 0, Elsewhere(Counts(ended=ended, good_tokens=20 * ended), 0, away=False))
-        tell(crew, 1, Elsewhere(Counts(ended=2 * ended), 0, away=None))
+        tell(crew, 0, Elsewhere(Counts(ended=ended, good_tokens=20 * ended), away=False))
+        tell(crew, 1, Elsewhere(Counts(ended=2 * ended), away=None))
     assert crew.run._progress.ended == 9
     assert crew.run._progress.good_tokens == 60
 
 
-@pytest.mark.parametrize("last", [Elsewhere(Counts(ended=9), 0, away=False), Measured()])
-def test_an_open_loop_ends_by_the_counts_of_those_whose_rows_stay(
-    clock: Clock, last: object
-) -> None:
+def test_an_open_loop_ends_when_all_whose_rows_stay_have_measured_theirs(clock: Clock) -> None:
     plan = made_plan(9, times_s=array("d", range(9)), request_rates=[1.0], concurrencies=[])
     crew = Crew(2, plan)
     try:
         crew.run.begin(ClockPair(wall_s=0.0, monotonic_ns=0), {})
-        tell(crew, 0, Elsewhere(Counts(ended=3), 1, away=False))
-        tell(crew, 1, Elsewhere(Counts(ended=4), 0, away=False))
+        tell(crew, 0, Elsewhere(Counts(ended=3), away=False))
+        tell(crew, 1, Elsewhere(Counts(ended=4), away=False))
+        tell(crew, 1, Measured())
         assert not crew.orders[0][0].poll(0)
-        tell(crew, 0, last)
+        tell(crew, 0, Measured())
         assert [orders[0].recv() for orders in crew.orders] == ["drain", "drain"]
     finally:
         crew.close()
@@ -266,9 +265,9 @@ def test_an_open_loop_ends_by_the_counts_of_those_whose_rows_stay(
 def test_a_server_that_is_away_is_told_by_counts_too(crew: Crew, clock: Clock) -> None:
     ending = crew.run._ending
     ending.begin()
-    tell(crew, 0, Elsewhere(Counts(ended=1), 0, away=True))
+    tell(crew, 0, Elsewhere(Counts(ended=1), away=True))
     clock.s += 30
-    tell(crew, 0, Elsewhere(Counts(ended=1), 0, away=None))
+    tell(crew, 0, Elsewhere(Counts(ended=1), away=None))
     ending.if_gone(20.0, "refused")
     assert ending.why is not None
 
@@ -278,7 +277,7 @@ def test_a_server_that_answered_in_between_isnt_away(crew: Crew, clock: Clock) -
     ending.begin()
     for away in (True, False, True):
         clock.s += 15
-        tell(crew, 0, Elsewhere(Counts(), 0, away=away))
+        tell(crew, 0, Elsewhere(Counts(), away=away))
     clock.s += 15
     ending.if_gone(20.0, "refused")
     assert ending.why is None
@@ -384,9 +383,10 @@ def test_an_open_loops_tail_is_cut_off_and_nothing_that_streams_measure_beside_i
     (plan,) = plans(**settings)
     found = Crew(2, plan)
     found.run.begin(ClockPair(wall_s=0.0, monotonic_ns=0), {})
+    part = plan.parts[0]
     for index in range(3):
-        found.run._count_down(plan.parts[0].of * index + plan.parts[0].place)
-    found.run._note_phase()
+        one = made_judged(part.of * index + part.place)
+        found.run._ended(found.workers[index % 2], one)
     assert found.run._ending._draining
     assert (found.run._ending._cancel_at_s < float("inf")) == cut_off
     found.close()

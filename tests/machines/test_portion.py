@@ -13,7 +13,7 @@ from vllm_bench.live.progress import Progress
 from vllm_bench.machines.foreman import serve
 from vllm_bench.machines.foreman.serve import serve_run
 from vllm_bench.machines.kept.keeper import Keeper
-from vllm_bench.machines.messages import Idle, Leaving, Serve, Told
+from vllm_bench.machines.messages import Idle, Leaving, LetGo, Serve, Told
 from vllm_bench.send.outbox import Finished
 
 from tests.support.made_plans import made_plan
@@ -47,7 +47,15 @@ def hear_signal(interrupts: Any, _orders: Any) -> None:
     interrupts.asked = 1
 
 
-@pytest.mark.parametrize("meanwhile", [hear_signal, lambda _, orders: orders.close()])
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        hear_signal,
+        lambda _, orders: orders.close(),
+        lambda _, orders: orders.send(LetGo()),
+    ],
+    ids=["a signal", "the way to the head", "the session's end"],
+)
 def test_who_was_interrupted_or_cut_off_gives_no_last_word(
     monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Any, Any], None]
 ) -> None:

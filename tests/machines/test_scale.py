@@ -17,8 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.crew.judged import Judged
 from vllm_bench.live.last_seconds import token_gaps_ms
-from vllm_bench.machines.deal import owners
-from vllm_bench.plan.dealt.own import Own
 from vllm_bench.records.row import replaced
 
 from tests.support.made_runs import made_record
@@ -71,12 +69,6 @@ def test_gaps_between_tokens_are_those_of_their_reads(steps: list[int], tokens: 
     wanted = pytest.approx(plain_gaps_ms(stamps, tokens))
     assert [*token_gaps_ms(stamps, tokens)] == wanted
     assert [*token_gaps_ms(array("q", stamps), tokens)] == wanted
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
-def test_who_owns_a_number_is_found_from_what_each_owns(of: list[int]) -> None:
-    own = [Own(len(of), tuple(n for n, m in enumerate(of) if m == machine)) for machine in range(4)]
-    assert owners(own) == of
 
 
 @pytest.mark.process

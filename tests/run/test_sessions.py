@@ -21,7 +21,9 @@ from tests.support.running import ROOT, info, rows, run_bench, tiny_scenario
 EXAMPLES = ROOT / "examples" / "agents"
 
 
-def counted(part: Part, failing: dict[int, str], due_s: dict[int, float] | None = None) -> Any:
+def counted(
+    part: Part, failing: dict[int, str], due_s: dict[int, float] | None = None, **more: Any
+) -> Any:
     """Return the facts of a run whose sessions end where a request of them fails."""
     plan, ended = plan_of(part), set[int]()
     counts = SessionCounts(plan)
@@ -31,7 +33,7 @@ def counted(part: Part, failing: dict[int, str], due_s: dict[int, float] | None 
         if play not in ended:
             error: Any = failing.get(number)
             due = (due_s or {}).get(number, float(number))
-            counts.count(number, made_record(number, error_kind=error, t_scheduled_s=due))
+            counts.count(number, made_record(number, error_kind=error, t_scheduled_s=due, **more))
             ended |= {play} if error else set()
     return counts.facts(), counts.not_sent(part)
 
@@ -67,6 +69,22 @@ def test_what_the_last_answer_kept_from_being_due_at_its_stamp_is_held() -> None
     part = part_of(sessions, concurrencies=[], speed=[1.0])
     facts, _ = counted(part, {}, {0: 5.0, 1: 6.0, 2: 8.5, 3: 8.0})
     assert facts["held"] == 1
+
+
+@pytest.mark.parametrize(("late_s", "held"), [(0.0, 0), (0.2, 2)])
+@pytest.mark.parametrize("ppm", [-90, 0, 90])
+def test_a_machine_whose_clock_parts_from_the_heads_holds_no_turn_up(
+    ppm: float, late_s: float, held: int
+) -> None:
+    """Rows have the head's time, and stamps are kept by the machine's own."""
+    stamps_s = (0.0, 300.0, 900.0)
+    turns = (turn((n - 1,) if n else (), not_before_s=at) for n, at in enumerate(stamps_s))
+    one = recorded(session("a", starts_s=0.0)).sessions[0]
+    sessions = recorded(type(one)("a", 0.0, tuple(turns)))
+    part = part_of(sessions, concurrencies=[], speed=[1.0], max_gap_s=1000)
+    due_s = {n: 5 + at * (1 + ppm * 1e-6) + (late_s if n else 0) for n, at in enumerate(stamps_s)}
+    facts, _ = counted(part, {}, due_s, machine="vm")
+    assert facts["held"] == held
 
 
 def play_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -217,7 +217,7 @@ def test_a_run_by_time_that_loses_a_sending_process_goes_on_and_is_not_whole(
     _, err = process.communicate(timeout=LIMIT_S)
     assert "died" in err
     run, found = info(tmp_path), rows(tmp_path)
-    assert run.status == "complete"
+    assert run.status == "incomplete"
     assert run.num_requests > len(found)  # what the dead process had under way
     assert found["t_end_s"].max() > 1.5
     assert whole(run_bench(tmp_path, path, "--resume", "--dry-run").stdout) == []

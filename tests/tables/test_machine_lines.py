@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from vllm_bench.page.tables import machines_table
 from vllm_bench.records.text import ABSENT
 from vllm_bench.summary.environment import environment
 from vllm_bench.summary.levels import series_of
@@ -71,6 +72,7 @@ def test_without_streaming_it_is_of_latency(tmp_path):
     records = of_machines([whole_reply_record(i) for i in range(100)])
     summary = summary_of(tmp_path, records, client_health=made_health(), scenario={"stream": False})
     assert table_of(summary)["4 streams: node-a"]["latency p50"] == "1000"
+    assert ("latency ms", 1) in machines_table([summary]).groups  # p95 has too few
 
 
 def test_in_an_open_loop_times_are_from_the_schedule(tmp_path):
@@ -78,6 +80,8 @@ def test_in_an_open_loop_times_are_from_the_schedule(tmp_path):
     summary = summary_of(tmp_path, records, client_health=made_health())
     heading = next(h for h in table_of(summary)["8 requests/s: node-a"] if h.endswith("p50"))
     assert "schedule" in heading
+    groups = machines_table([summary]).groups
+    assert [name for name, _ in groups if name] == [heading.replace("p50", "ms")]
 
 
 def test_a_run_of_one_machine_has_no_table(tmp_path):
@@ -134,7 +138,7 @@ def test_repeats_from_other_numbers_of_machines_are_told(tmp_path):
     (series,) = series_of([several, alone])
     assert len(series.levels) == 1  # repeats: the load is the same
     assert any("1 or 4 machines" in line for line in repeat_lines(series))
-    assert dict(environment([several, alone]))["client machines"] == "4: 4 with 4 cores, 1"
+    assert dict(environment([several, alone]))["client machines"] == "4 of 4 cores each, 1"
     assert "client machines" not in dict(environment([alone]))
     (same,) = series_of([several, summary_of(tmp_path, sent_by(100), client_health=made_health())])
     assert not any("machines" in line for line in repeat_lines(same))

@@ -52,7 +52,6 @@ class Elsewhere:
     """How far a worker is whose requests stay with it until the run is over; each second."""
 
     counts: Counts  # of those that stay
-    left: int  # requests by the clock that it is still to measure
     away: bool | None  # whether the server turned all away since the last time; None: none ended
 
 

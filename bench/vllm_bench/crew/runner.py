@@ -66,7 +66,8 @@ class _Run:
         self._watch = watch
         self._measuring = False  # from the start on
         self._working = {worker.results: worker for worker in crew.workers}
-        self._left = crew.to_measure()
+        for worker, count in zip(crew.workers, crew.to_measure(), strict=True):
+            worker.left = count
         self._has_tail = any(part.has_tail for part in plan.drawn)
         self._connected: list[tuple[Worker, Connected]] = []
         self._ready = 0
@@ -202,16 +203,15 @@ class _Run:
             silent = worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s
             if silent or worker.frozen():
                 worker.kill()
-                self._lose(worker, f"said nothing for {patience_s:g} s and was killed")
+                self._lose(worker, f"said nothing for {patience_s:g} s")
 
     def _lose(self, worker: Worker, what: str) -> None:
         self._course.lost.append(f"{worker.name} {self._crew.lose(worker, what)}")
         worker.lose()
         del self._working[worker.results]
-        place = self._place(worker)
-        self._left[place] = 0  # nobody sends these: the others needn't wait
+        worker.left = 0  # nobody sends these: the others needn't wait
         if self._watch.above is not None:
-            self._watch.above.hear(place, RunError(self._course.lost[-1]))
+            self._watch.above.hear(self._place(worker), RunError(self._course.lost[-1]))
         self._note_phase()
 
     def _place(self, worker: Worker) -> int:
@@ -227,17 +227,17 @@ class _Run:
             if excess is not None:
                 worker.tell(Drop(message.request_index, excess))
         elif isinstance(message, Exchange):
-            self._ended(self._tally.end(message))
+            self._ended(worker, self._tally.end(message))
         elif isinstance(message, Judged):
             self._add(worker, message)
-            self._ended(message)
+            self._ended(worker, message)
         elif isinstance(message, Connected):
             worker.senders[0].connected = message.connected
             self._connected.append((worker, message))
         elif isinstance(message, Ready):
             self._ready += 1
         elif isinstance(message, Measured | Elsewhere):
-            self._stands(self._place(worker), message)
+            self._stands(worker, message)
         elif isinstance(message, Pulse | Finished):
             self._hear(worker, message)
         elif isinstance(message, Broke):
@@ -270,29 +270,23 @@ class _Run:
         sender.end(message)
         self._course.finished.append(message)
 
-    def _stands(self, place: int, message: Measured | Elsewhere) -> None:
+    def _stands(self, worker: Worker, message: Measured | Elsewhere) -> None:
         """Take how far a worker is, by itself."""
         if isinstance(message, Measured):
-            self._left[place] = 0
-        else:
-            self._progress.counted(message.counts, self._elsewhere.get(place, Counts()))
-            self._elsewhere[place] = message.counts
-            self._left[place] = message.left
-            if message.away is not None:
-                self._ending.note_presence(away=message.away)
-        self._note_phase()
+            worker.left = 0
+            self._note_phase()
+            return
+        place = self._place(worker)
+        self._progress.counted(message.counts, self._elsewhere.get(place, Counts()))
+        self._elsewhere[place] = message.counts
+        if message.away is not None:
+            self._ending.note_presence(away=message.away)
 
-    def _ended(self, one: Judged) -> None:
+    def _ended(self, worker: Worker, one: Judged) -> None:
         self._ending.note_presence(away=one.away)
-        if one.role == "measured":
-            self._count_down(one.record.request_index)
+        if one.role == "measured" and self._plan.part(one.record.request_index).has_tail:
+            worker.left = max(0, worker.left - 1)  # `Measured` may have come before
         self._note_phase()
-
-    def _count_down(self, index: int) -> None:
-        part = self._plan.part(index)
-        if part.has_tail:
-            place = self._crew.owner(part, index // part.of)
-            self._left[place] = max(0, self._left[place] - 1)  # `Measured` may have come before
 
     def _note_phase(self) -> None:
         """Set the phase (warm-up, tail); end an open loop once its measured requests have ended."""
@@ -302,7 +296,7 @@ class _Run:
                 sent = self._tally.unmeasured
                 warmed = sent.warmup + sent.priming
                 progress.phase = f"warming up {warmed}/{plan.warmups}"
-        elif self._has_tail and not any(self._left):
+        elif self._has_tail and not any(worker.left for worker in self._crew.workers):
             if self._watch.above is None:
                 self._ending.drain()
             else:

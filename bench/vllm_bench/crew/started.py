@@ -122,10 +122,6 @@ class Processes:
             for number in range(count)
         ]
 
-    def owner(self, part: Part, number: int) -> int:
-        """Return which process sends request `number` of a part by the clock."""
-        return part.own.below(number) % part.senders(len(self.workers))
-
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""
         return next((c.problem for _, c in told if c.problem), None)

@@ -55,6 +55,7 @@ class Worker:
     roomy: bool = False  # whether its results' pipe holds many messages
     heard_s: float | None = None  # when it last said something; None: nothing yet
     rows: Counter[int] = field(default_factory=Counter)  # that it has told, by part
+    left: int = 0  # requests by the clock that it is still to measure
     untold: deque[object] = field(default_factory=deque)
 
     def tell(self, message: object) -> None:
@@ -102,9 +103,6 @@ class Crew(Protocol):
 
         Those alone that have a tail behind them.
         """
-
-    def owner(self, part: Part, number: int) -> int:
-        """Return which worker sends request `number` of a part by the clock."""
 
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from ..errors import UsageError
@@ -72,7 +71,7 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
         with open_door(at, key, wanted, machine_facts()) as door:
             engine.start(str(door.address), key)
             say(f"waiting for {some_machines(wanted)} at {door.address}")
-            machines += _named(_gathered(door, engine, wanted, limit_s, say), engine)
+            machines += _named(_gathered(door, engine, wanted, limit_s, say))
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
         yield Fleet(machines, asked.workers, at.host, rows_stay=asked.keep_rows_remote)
         if any(machine.lost for machine in machines) and (ended := engine.ended()):
@@ -184,9 +183,8 @@ def _gathered(
     return whole[:wanted]
 
 
-def _named(found: Sequence[Arrived], engine: Engine) -> list[Machine]:
+def _named(found: Sequence[Arrived]) -> list[Machine]:
     """Return the machines in the order of their names, each of its own."""
-    calls = Counter(one.hello.called for one in found)
     hosts: Counter[str] = Counter()
     machines: list[Machine] = []
     for one in sorted(found, key=lambda one: (one.hello.facts.host, one.hello.called)):
@@ -194,15 +192,8 @@ def _named(found: Sequence[Arrived], engine: Engine) -> list[Machine]:
         hosts[name] += 1
         if hosts[name] > 1:
             name = f"{name}~{hosts[name]}"
-        called = one.hello.called
-        # What started several foremen isn't killed for one of them.
-        stop = partial(engine.kill, called) if called and calls[called] == 1 else _nothing
-        machines.append(Machine(name, one.hello.facts, one.pipes, stop))
+        machines.append(Machine(name, one.hello.facts, one.pipes))
     return machines
-
-
-def _nothing() -> None:
-    """Nobody here can stop a foreman that somebody else started."""
 
 
 def safe_name(host: str) -> str:

@@ -93,12 +93,3 @@ def _owns(owners: Sequence[int], machines: int) -> list[Own]:
     for place, owner in enumerate(owners):
         places[owner].append(place)
     return [Own(len(owners), tuple(mine)) for mine in places]
-
-
-def owners(owns: Sequence[Own]) -> list[int]:
-    """Return which machine has each number of a round, by what each has: the way back, quickly."""
-    found = [0] * owns[0].period
-    for machine, own in enumerate(owns):
-        for place in own.places:
-            found[place] = machine
-    return found

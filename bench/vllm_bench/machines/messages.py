@@ -6,9 +6,8 @@ each request that has ended (crew/judged.py), several in one tuple.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from ..crew.health import WorkerHealth
@@ -136,14 +135,6 @@ class SenderLost:
 
     sender: int
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lates:
-    """How late reads of a run were made, as `ReadTimes` counts it."""
-
-    first: Counter[int] = field(default_factory=Counter)
-    later: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)

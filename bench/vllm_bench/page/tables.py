@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from ..figures.digits import needs, short
 from ..figures.machines.side import MachineSide
+from ..figures.metrics import TITLES
 from ..records.row import Column as Figure
 from ..records.row import Value, follow
 from ..records.text import ABSENT, printable
@@ -288,8 +289,8 @@ MACHINES: tuple[Column[OfRun[MachineSide]], ...] = (
     _words("machine", "by its host name", "part.machine"),
     _number("rows", "its requests that ended, however they did", "part.rows"),
     _number("failed", "its requests that failed", "part.failed"),
-    _number("p50", "median TTFT of its requests (latency without streaming)", "part.p50_ms", TTFT),
-    _number("p95", "95th percentile of it", "part.p95_ms", TTFT),
+    _number("p50", "median of its requests", "part.p50_ms", TTFT),
+    _number("p95", "95th percentile of them", "part.p95_ms", TTFT),
     _number("requests/s", "its successes in the steady window", "part.requests_per_s"),
     _number("loop lag p99 ms", "of its worst sending process", "part.loop_lag_p99_ms"),
     _number("stamp error ms", "how far its stamps can be off, at p99", "part.stamp_error_ms"),
@@ -301,7 +302,10 @@ MACHINES: tuple[Column[OfRun[MachineSide]], ...] = (
 def machines_table(runs: Sequence[RunSummary]) -> Table | None:
     """Return one row per run and machine; None where each was sent by one alone."""
     rows = [OfRun(run, side) for run in runs for side in shown(run)]
-    return table(MACHINES, rows) if rows else None
+    # TTFT, with a schedule from it; or latency, where nothing is streamed.
+    times = f"{' or '.join(dict.fromkeys(TITLES[row.part.metric] for row in rows))} ms"
+    columns = [replace(c, group=times) if c.group == TTFT else c for c in MACHINES]
+    return table(columns, rows) if rows else None
 
 
 def turns_table(runs: Sequence[RunSummary]) -> Table | None:

@@ -169,8 +169,8 @@ def say_unasked(folder: Path, machines: Sequence[Machine], say: Say) -> None:
         unasked = [name for name, host in may_keep if host not in asked]
         if unasked:
             named = ", ".join(unasked)
-            may = f"{named} may keep rows of it, and wasn't asked"
-            say(f"{info.run_id}: {may}: start it too (--senders), with --resume")
+            where = f"rows of it may lie on machines that weren't asked ({named})"
+            say(f"{info.run_id}: {where}: --resume with these fetches them")
 
 
 def _may_keep(info: RunInfo, rows: Path) -> Iterator[tuple[str, str | None]]:

@@ -177,8 +177,8 @@ def machines_in_words(info: RunInfo | None) -> str | None:
     if not machines:
         return None
     cores = Counter(machine.cores for machine in machines)
-    each = (f"{count} with {known or '?'} cores" for known, count in sorted(cores.items(), key=str))
-    return f"{len(machines)}: {', '.join(each)}"
+    each = [f"{count} of {known or '?'} cores" for known, count in sorted(cores.items(), key=str)]
+    return f"{each[0]} each" if len(each) == 1 else f"{len(machines)}: {', '.join(each)}"
 
 
 def _who(names: Sequence[str]) -> str:

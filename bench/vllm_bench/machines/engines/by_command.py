@@ -83,11 +83,6 @@ class ByCommand:
                 return f"--senders {one.text!r} ended with exit code {code}: {words or 'no word'}"
         return None
 
-    def kill(self, called: str) -> None:
-        """Kill a command, and what it started on this machine."""
-        if called.isdecimal() and int(called) < len(self._started):
-            self._started[int(called)].signal(signal.SIGKILL)
-
     def stop(self) -> None:
         """Let the commands end, as they do with their connections; then ask, then kill them."""
         try:

@@ -222,18 +222,16 @@ def _check(name: str, ref: Any) -> None:
 def _watch(overseers: Mapping[Any, str], ears: Ears, tell: Tell) -> None:
     """Do what bench.py says, and tell which foremen and actors have ended, until it is gone.
 
-    It says [address, key], for foremen to be started, or [N], for that node's actor to be killed.
+    It says [address, key], once, for foremen to be started.
     """
     import ray
 
-    actors, left = list(overseers), dict[Any, str]()
+    left = dict[Any, str]()
     while (line := ears.next(0 if left else LOOK_S)) is not None:
         take_note()
-        if len(line) == 2:
+        if line:
             for number, (actor, name) in enumerate(overseers.items()):
                 left[actor.serve.remote(f"{line[0]}/{number}", bytes.fromhex(line[1]))] = name
-        elif line:
-            ray.kill(actors[int(line[0])])
         for ref in ray.wait(list(left), timeout=LOOK_S)[0] if left else ():
             tell(problem=f"{left.pop(ref)}: {_how_it_ended(ref)}")
     if left:

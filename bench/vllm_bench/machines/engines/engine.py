@@ -29,12 +29,9 @@ class Engine(Protocol):
     def start(self, address: str, key: bytes) -> None:
         """Have foremen dial this address with this key. Raises MachinesError.
 
-        `address` is HOST:PORT. To HOST:PORT/WORD an engine may add a word of its own: a foreman
-        tells it in its `Hello`, so that `kill` can name the machine.
+        `address` is HOST:PORT. To HOST:PORT/WORD an engine may add a word of its own: its foremen
+        don't wait for a head that has gone, and machines of one name are in the order of the words.
         """
-
-    def kill(self, called: str) -> None:
-        """Kill the foreman that was given this word, and what it started; empty: nothing is."""
 
     def ended(self) -> str | None:
         """Return what has ended, and why, in words; None: all of them are there."""
@@ -55,9 +52,6 @@ class ByHand:
 
     def start(self, address: str, key: bytes) -> None:
         """Nothing: they come by themselves."""
-
-    def kill(self, called: str) -> None:
-        """Nothing: nobody here can."""
 
     def ended(self) -> str | None:
         """Return nothing: nobody knows of them."""

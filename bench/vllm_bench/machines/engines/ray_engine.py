@@ -136,17 +136,10 @@ class ByRay:
 
     def start(self, address: str, key: bytes) -> None:
         """Have each node's actor start `sender.py`, as HOST:PORT/N."""
-        self._say([address, key.hex()])
-
-    def kill(self, called: str) -> None:
-        """Kill the actor of node N, and with it what it started."""
-        self._say([called])
-
-    def _say(self, what: list[str]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `ended` tells
-            self._process.stdin.write(json.dumps(what).encode() + b"\n")
+            self._process.stdin.write(json.dumps([address, key.hex()]).encode() + b"\n")
             self._process.stdin.flush()
 
     def ended(self) -> str | None:

@@ -15,13 +15,12 @@ from ...plan.plan import Plan
 from ...reply.read_times import ReadTimes
 from ...send.outbox import Connected
 from ..clocks.pings import Pings
-from ..deal import as_told, owners
+from ..deal import as_told
 from ..kept.fetching import kept_by
 from ..messages import (
     AllFetched,
     Fetch,
     Idle,
-    Lates,
     Leaving,
     Manned,
     NotKept,
@@ -60,8 +59,6 @@ class MachineCrew:
         for post in self._posts:
             post.stays = rows_stay
             post.due = {part.place: part.due(0) for part in post.plan.drawn}
-        tailed = [(n, part) for n, part in enumerate(plans[0].drawn) if part.has_tail]
-        self._owners = {p.place: owners([plan.drawn[n].own for plan in plans]) for n, p in tailed}
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -83,11 +80,6 @@ class MachineCrew:
             sum(part.own.below(part.measured) for part in post.plan.drawn if part.has_tail)
             for post in self._posts
         ]
-
-    def owner(self, part: Part, number: int) -> int:
-        """Return which machine sends request `number` of a part by the clock."""
-        found = self._owners[part.place]
-        return found[number % len(found)]
 
     def hand_over(self, worker: Worker, workers: int | None) -> None:
         """Give a machine its portion.
@@ -144,8 +136,8 @@ class MachineCrew:
         elif isinstance(message, SenderLost):
             worker.senders[message.sender].lost = True
             self._notes.append(f"{worker.name}: {message.text}")
-        elif isinstance(message, Lates):
-            post.lates = ReadTimes(message.first, message.later)
+        elif isinstance(message, ReadTimes):
+            post.lates = message
         elif isinstance(message, Leaving):
             post.machine.leaving = message.why
         elif isinstance(message, Idle):
@@ -188,7 +180,6 @@ class MachineCrew:
             for post in left:
                 self._drain(post)
         for post in self._not_over():
-            post.machine.kill()
             post.machine.lose(f"didn't end within {limit_s:g} s")
 
     def _not_over(self) -> list[Post]:

@@ -100,5 +100,4 @@ class Fleet:
         for machine in self.machines:
             if machine.lost is None and not machine.clock.answers:
                 gone = machine.clock.closed
-                machine.kill()
-                machine.lose("died" if gone else "doesn't answer, and was killed")
+                machine.lose("died" if gone else "doesn't answer")

@@ -1,9 +1,8 @@
-"""One machine, as the head has it: three connections, and the way to end it."""
+"""One machine, as the head has it: three connections."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 
@@ -20,7 +19,6 @@ class Machine:
     name: str
     facts: MachineFacts
     pipes: dict[Kind, Pipe]
-    stop: Callable[[], None]  # kills its foreman, where who started it can
     inbox: Inbox = field(init=False)
     clock: MachineClock = field(init=False)
     lost: str | None = None  # how it was
@@ -46,12 +44,6 @@ class Machine:
         for pipe in self.pipes.values():
             cut(pipe)
         return self.lost
-
-    def kill(self) -> None:
-        """End what doesn't answer."""
-        for pipe in self.pipes.values():
-            cut(pipe)
-        self.stop()
 
     def let_go(self) -> None:
         """Say that the session is over."""

@@ -29,7 +29,7 @@ class Post:
     stays: bool = False  # its rows, until they are fetched
     fetched: int = 0  # rows that came after the run's end
     server_is_here: bool | None = None  # None: it hasn't said
-    lates: ReadTimes = field(default_factory=ReadTimes)  # only how late reads were
+    lates: ReadTimes = field(default_factory=ReadTimes)
 
     def begun_by_now(self) -> int:
         """Return how many requests of closed loops it has begun, if one went on for each row.
@@ -67,7 +67,7 @@ def post_of(machine: Machine, plan: Plan, run_id: str) -> Post:
         machine.pipes["results"],
         machine.inbox,
         [WorkerHealth(0, None, 0, machine=machine.name)],
-        machine.kill,
+        lambda: None,  # what has lost its connections ends by itself
         ours=timeline.ours,
         theirs=lambda order: Told(run_id, timeline.theirs(order)),
         frozen=machine.clock.frozen,

@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection as Pipe
 
 from ...interrupts import Interrupts
 from ...send.outbox import Go
-from ..messages import Correction, Told
+from ..messages import Correction, LetGo, Told
 
 
 class Orders(Interrupts):
@@ -41,7 +41,10 @@ class Orders(Interrupts):
             return "was interrupted there"
         return "was cut off from bench.py (or heard nothing of it for 10 s)" if self.gone else None
 
-    def _hear(self, told: Told) -> None:
+    def _hear(self, told: Told | LetGo) -> None:
+        if isinstance(told, LetGo):  # by a head that was told twice to end, before the run's start
+            self.gone, self._told = True, 2
+            return
         order = told.order
         if told.run_id != self._run_id:
             return

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import threading
 import time
-from collections.abc import Iterator
 
 from ...crew.worker import Crew, RunError
 from ...live.progress import Progress
@@ -14,7 +11,7 @@ from ...plan.plan import Plan
 from ...send.outbox import Alive, Connected, Finished, Go, Measured, Outbox, Pulse, Ready
 from ...vllm.address import is_own_address
 from ..kept.ended import Ended
-from ..messages import Lates, Manned, SenderLost, Standing
+from ..messages import Manned, SenderLost, Standing
 from .orders import Orders
 
 TELL_S = 1.0  # between two signs of life
@@ -29,28 +26,12 @@ class Portion:
         self._last: list[Finished | SenderLost] = []  # told at the end
         self._told_s = 0.0
         self._measured = False
-        self._alive = threading.Event()  # something else tells that this process is
-
-    @contextlib.contextmanager
-    def alive(self) -> Iterator[None]:
-        """Give signs of life while a large plan is read, and processes start."""
-        threading.Thread(target=self._beat, daemon=True).start()
-        try:
-            yield
-        finally:
-            self._alive.set()
-
-    def _beat(self) -> None:
-        while not self._alive.wait(TELL_S):
-            self._outbox.put(Alive())
 
     # ---- above ----
 
     def manned(self, crew: Crew) -> None:
-        """Note who sends here. From now on `look` gives the signs of life."""
+        """Note who sends here. From now on `look` gives signs of life, beside the pings."""
         self._crew = crew
-        self._alive.set()
-        self._ended.manned(crew)
 
     def ready(self) -> None:
         """Tell that everything here waits for the start."""
@@ -73,7 +54,6 @@ class Portion:
     def hear(self, sender: int, message: object) -> None:
         """Pass on what a sending process says of itself; its end when all rows are told."""
         if isinstance(message, RunError):
-            self._ended.lose(sender)
             self._last.append(SenderLost(sender, str(message)))
         elif isinstance(message, Finished):
             self._last.append(dataclasses.replace(message, sender=sender))
@@ -85,7 +65,7 @@ class Portion:
     def over(self, progress: Progress) -> None:
         """Tell the last, behind all rows."""
         self._stand()
-        self._outbox.put(Lates(progress.read_times.first, progress.read_times.later))
+        self._outbox.put(progress.read_times)
         if self._orders.leaving is None:  # else this machine doesn't end its portion, and is lost
             for message in self._last:
                 self._outbox.put(message)

@@ -40,7 +40,7 @@ def serve_run(order: Serve, orders: Pipe, outbox: Outbox, keeper: Keeper) -> Ord
     portion = Portion(plan, asked, outbox, ended)
     watch = Watch(portion.connected, _nothing, portion.look, asked, float("inf"), above=portion)
     try:
-        with asked.answered(), portion.alive():
+        with asked.answered():
             run_plan(plan, ended, started_by(order.workers), watch)
     except (RunError, OSError) as e:
         outbox.put(Broke(in_words(e)))

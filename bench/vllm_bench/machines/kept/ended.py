@@ -10,7 +10,6 @@ import copy
 from collections.abc import Callable, Sequence
 
 from ...crew.judged import Elsewhere, Judged
-from ...crew.worker import Crew
 from ...live.counts import Counts
 from ...plan.plan import Plan
 from ..messages import Correction, NotKept
@@ -23,21 +22,14 @@ class Ended:
     def __init__(
         self, plan: Plan, keeper: Keeper, tell: Callable[[object], None], *, rows_stay: bool
     ) -> None:
-        self._plan, self._tell = plan, tell
+        self._tell = tell
         self._file = keeper.file(plan)
         self._stay = rows_stay
         self._begun = False
         self._counts = Counts()
         self._away: bool | None = None
-        self._left: list[int] = []
-        self._crew: Crew | None = None
         if self._file is None:
             self._keep_no_more(keeper.why_not)
-
-    def manned(self, crew: Crew) -> None:
-        """Note who sends, and so how much there is to measure by the clock."""
-        if self._stay:
-            self._crew, self._left = crew, crew.to_measure()
 
     def begin(self) -> None:
         """Note the start: what ends from now on is measured, or of the tail."""
@@ -45,9 +37,6 @@ class Ended:
 
     def write(self, ended: Sequence[Judged]) -> None:
         """Keep requests, and tell them."""
-        if self._stay:
-            for one in ended:
-                self._count_down(one)
         if not self._stay or not self._begun:
             self._keep([one for one in ended if one.role == "measured"])
         elif self._keep(ended):
@@ -83,21 +72,10 @@ class Ended:
                 self._counts.add(one.record)
             self._away = one.away and self._away is not False
 
-    def _count_down(self, one: Judged) -> None:
-        index = one.record.request_index
-        part = self._plan.part(index)
-        if one.role == "measured" and part.has_tail and self._crew is not None:
-            self._left[self._crew.owner(part, index // part.of)] -= 1
-
-    def lose(self, sender: int) -> None:
-        """Note that a sending process was lost: nobody sends what it had left."""
-        if self._left:
-            self._left[sender] = 0
-
     def stand(self) -> None:
         """Tell how much has ended that stays here."""
         if self._stay and self._begun:
-            self._tell(Elsewhere(copy.deepcopy(self._counts), sum(self._left), self._away))
+            self._tell(Elsewhere(copy.deepcopy(self._counts), self._away))
             self._away = None
 
     def close(self) -> None:

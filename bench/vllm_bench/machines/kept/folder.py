@@ -65,4 +65,4 @@ def refuse_others(path: Path, found: os.stat_result, kind: Callable[[int], bool]
         raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
     if found.st_mode & OTHERS:
         mode = stat.S_IMODE(found.st_mode)
-        raise PermissionError(errno.EPERM, f"others may use it ({mode:04o}): chmod go=", str(path))
+        raise PermissionError(errno.EPERM, f"others may use it ({mode:04o}; chmod go=)", str(path))

@@ -13,6 +13,7 @@ from ..share import NS_PER_S
 from .script import Step
 
 HELD_S = 0.001  # later than a stamp by more than this: the last answer held a turn up
+APART = 100e-6  # the clock of a machine that has kept it may part from the head's as fast as this
 
 
 class SessionCounts:
@@ -40,7 +41,7 @@ class SessionCounts:
         self._counts["gaps_cut"] += step.cut_ns > 0
         self._cut_ns += step.cut_ns
         self._counts["unknown_waits"] += step.wait_kind == "unknown"
-        self._counts["held"] += seen.held(step, record.t_scheduled_s)
+        self._counts["held"] += seen.held(step, record)
         if seen.rows == 1:
             self._counts["plays"] += 1
             self._counts["wrapped"] += part.requests.uses.earlier(play) > 0
@@ -74,11 +75,12 @@ class _Seen:
     failed: bool = False
     zero_s: float | None = None  # when the session began, by its stamps
 
-    def held(self, step: Step, due_s: float) -> bool:
+    def held(self, step: Step, record: RequestRecord) -> bool:
         """Whether an answer kept a turn that has a stamp from being due at it."""
         if step.not_before_ns is None:
             return False
-        stamp_s = step.not_before_ns / NS_PER_S
+        stamp_s, due_s = step.not_before_ns / NS_PER_S, record.t_scheduled_s
         if self.zero_s is None:
             self.zero_s = due_s - stamp_s
-        return due_s - self.zero_s - stamp_s > HELD_S
+        apart_s = 0.0 if record.machine is None else APART * abs(due_s - self.zero_s)
+        return due_s - self.zero_s - stamp_s > HELD_S + apart_s
