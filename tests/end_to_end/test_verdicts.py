@@ -73,7 +73,7 @@ def test_an_objective_that_is_missed_is_exit_3_unless_the_run_is_invalid(tmp_pat
     assert found["attainment"]["outcomes"][0]["within"] == 0  # no token comes before its time
     invalid = found["verdict"]["level"] == "INVALID"  # as on a machine that is busy otherwise
     assert done.returncode == (4 if invalid else 3)
-    assert "MISSED" in done.stdout
+    assert invalid or "MISSED" in done.stdout  # nothing is said of an INVALID run's objectives
 
 
 def test_a_second_client_shows_in_the_servers_ledger(tmp_path):
