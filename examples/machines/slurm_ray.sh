@@ -1,5 +1,6 @@
 #!/bin/bash
 #SBATCH --nodes=4 --ntasks-per-node=1 --exclusive --time=01:00:00
+#SBATCH --no-requeue
 # Four machines send one load, placed by Ray: docs/MACHINES.md. Written, and never run on Slurm.
 #   sbatch slurm_ray.sh --base-url http://gpu7:8000/v1 --name short_chat
 # from the clone, which lies on a disk that all nodes see. At the end symmetric-run calls `ray stop`,

@@ -207,6 +207,19 @@ def test_a_rayjob_has_the_fields_that_kuberay_knows() -> None:
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
+def test_a_load_is_not_sent_twice_unasked() -> None:
+    [head] = [
+        o
+        for o in MANIFESTS["indexed_job.yaml"]
+        if o["kind"] == "Job" and "completionMode" not in o["spec"]
+    ]
+    assert head["spec"]["backoffLimit"] == 0
+    assert RAYJOB["spec"].get("backoffLimit", 0) == 0
+    for name, text in SCRIPTS.items():  # Slurm starts a job of a lost node anew, by default
+        words = [word for line in re.findall(r"^#SBATCH (.*)", text, re.M) for word in line.split()]
+        assert "--no-requeue" in words, name
+
+
 def test_the_cluster_is_of_the_version_that_the_image_has() -> None:
     pins = (ROOT / "constraints.txt").read_text()
     assert f"\nray=={RAYJOB['spec']['rayClusterSpec']['rayVersion']}\n" in pins

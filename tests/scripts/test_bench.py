@@ -243,6 +243,7 @@ def test_streams_are_as_many_as_asked_over_all_senders_of(
     assert len(health["workers"]) == workers
     assert health["streams_asked"] == 5
     assert health["connections_opened"] == 0
+    assert all(worker["trip_ms"] > 0 for worker in health["workers"])
     assert health["loop_lag_ms"]["ticks"] > 0
     # One shared order: a request's place in the plan is its place in time.
     begun = found.sort_values("t_sent_s")["request_index"].to_numpy()

@@ -95,6 +95,26 @@ def test_without_stamps_the_rows_alone_show_it(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("trips_ms", "expected"),
+    [
+        ([0.1], {"TTFT": SUSPECT}),
+        ([None], {"TTFT": SUSPECT}),  # it opened no connection, or is an older run
+        ([15.0], {}),
+        ([0.1, 29.9], {}),  # the mean of its sending processes
+        ([29.9, None], {}),
+    ],
+)
+def test_how_far_the_server_is_need_not_stand_in_rows(tmp_path, trips_ms, expected):
+    """Streams connect before the start: of them no request opens a connection."""
+    records = healthy(connect_ms=None)
+    told = [{"worker": number, "trip_ms": ms} for number, ms in enumerate(trips_ms)]
+    path = write_run(tmp_path, records, made_info(records, client_health={"workers": told}))
+    means = {"ttft_count": 4, "ttft_mean_ms": 70.0}  # of 100
+    write_server_rows(path, [server_row(float(t), **means) for t in range(26)])
+    assert families_of(facts_of_run(load_run(path)), "buffered") == expected
+
+
+@pytest.mark.parametrize(
     ("server_ms", "connect_ms", "lag_ms", "expected"),
     [
         (95.0, None, 0.1, {}),

@@ -29,6 +29,7 @@ class WorkerHealth:
     peak_memory_bytes: int | None = None  # None, like cpu_s: the process died
     cpu_s: float | None = None
     clock: ClockFacts | None = None
+    trip_ms: float | None = None
     lost: bool = False
     machine: str | None = None  # None: the only one
 
@@ -46,6 +47,7 @@ class WorkerHealth:
         self.peak_memory_bytes = finished.peak_memory_bytes
         self.cpu_s = finished.cpu_s
         self.clock = finished.clock
+        self.trip_ms = finished.trip_ms
 
     def facts(self, start_ns: int) -> dict[str, Any]:
         own = [self.clock] if self.clock else []
@@ -56,6 +58,7 @@ class WorkerHealth:
             "streams": self.streams,
             "connected_before_start": self.connected,
             "connections_opened": self.connections_opened,
+            "trip_ms": self.trip_ms,
             "lost": self.lost,
             "loop_lag_ms": lag_summary(self.lags_us),
             **(clock_facts(own, start_ns) if own else {"clock": None, "clock_error_ms": None}),

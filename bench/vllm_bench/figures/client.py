@@ -25,6 +25,12 @@ def busiest_cpu_share(info: RunInfo | None) -> float | None:
     return max((float(n) for of_one in shares for n in of_one), default=None)
 
 
+def trip_ms(info: RunInfo | None) -> float | None:
+    """Return how many ms a packet and its answer take to the server and back; None: not told."""
+    told = [worker["trip_ms"] for worker in workers(info) if worker.get("trip_ms") is not None]
+    return sum(told) / len(told) if told else None
+
+
 def lag_of_loops(info: RunInfo | None, key: Literal["p99", "ticks"]) -> float | None:
     """Return the p99 of the sending loops' lag in ms, or the number of ticks behind it."""
     return _number(info.client_health.get("loop_lag_ms") if info else None, key)

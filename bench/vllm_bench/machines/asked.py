@@ -172,15 +172,21 @@ def _gathered(
             raise MachinesError(printable(door.misfit, 300))
         have = f"{len(whole)} of {some_machines(wanted)} came"
         if ended or now_s - begin_s > limit_s:
-            raise MachinesError(f"{have}: {ended or f'{limit_s:g} s are over (--wait-s)'}")
+            over = f"{limit_s:g} s are over (--wait-s){_missing(engine, whole)}"
+            raise MachinesError(f"{have}: {ended or over}")
         if now_s - said_s > SAY_AGAIN_S:
             said_s = now_s
-            say(f"{have} so far (Ctrl-C ends the waiting)")
+            say(f"{have} so far (Ctrl-C ends the waiting){_missing(engine, whole)}")
         if door.turned_away > turned_away and now_s - turned_s > SAY_AGAIN_S:
             turned_away, turned_s = door.turned_away, now_s  # strangers don't fill the screen
             say(f"turned away: {turned_away} so far who didn't know the key")
         time.sleep(LOOK_S)
     return whole[:wanted]
+
+
+def _missing(engine: Engine, whole: Sequence[Arrived]) -> str:
+    missing = engine.missing({one.hello.called for one in whole})
+    return f"; {missing}" if missing else ""
 
 
 def _named(found: Sequence[Arrived]) -> list[Machine]:

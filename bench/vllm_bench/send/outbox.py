@@ -74,6 +74,7 @@ class Finished:
     cpu_s: float  # since the process began
     clock: ClockFacts  # from the start on
     sender: int = 0  # which of the sending processes of its machine
+    trip_ms: float | None = None  # of half its connections, or less; None: it opened none
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ async def _work(
             peak_memory_bytes=peak_memory_bytes(),
             cpu_s=time.process_time(),
             clock=streams.clock.end(),
+            trip_ms=streams.trip_ms,
         )
     )
 

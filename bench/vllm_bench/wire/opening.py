@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ async def open_connection(
     on_full: Callable[[Exchange], None] | None = None,
 ) -> Connection:
     """Open a connection to a host's port. Raises OSError."""
-    sock = await _connected(*at)
+    sock = await _connected(*at, streams)
     try:
         secure = None if tls is None else await _shaken(sock, Tls(tls, at[0]))
     except BaseException:  # given up meanwhile, too
@@ -36,12 +37,12 @@ async def open_connection(
     return SecureConnection(secure, sock, streams, on_end, on_full)
 
 
-async def _connected(host: str, port: int) -> socket.socket:
+async def _connected(host: str, port: int, streams: Streams) -> socket.socket:
     """Return a connected socket: of the host's addresses, the first that accepts."""
     problems: list[OSError] = []
     for family, kind, protocol, _, address in await _addresses(host, port):
         try:
-            return await _connected_to(family, kind, protocol, address)
+            return await _connected_to(family, kind, protocol, address, streams)
         except OSError as e:
             # Loops have words of their own: "Connect call failed".
             problems.append(OSError(e.errno, os.strerror(e.errno)) if e.errno else e)
@@ -60,13 +61,17 @@ async def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
         return list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
-async def _connected_to(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+async def _connected_to(
+    family: int, kind: int, protocol: int, address: Any, streams: Streams
+) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a write goes out at once
         ask_for_stamps(sock)
+        began_ns = time.perf_counter_ns()  # its first packet is about to leave
         await asyncio.get_running_loop().sock_connect(sock, address)
+        streams.trips_ns.append(time.perf_counter_ns() - began_ns)  # the answer was seen
     except BaseException:
         sock.close()
         raise

@@ -12,6 +12,7 @@ import select
 import selectors
 import socket
 import time
+from array import array
 from typing import Protocol
 
 from .clock import CONTROL_SPACE, Clock, Control
@@ -41,9 +42,16 @@ class Streams:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.trips_ns = array("q")  # in which each connection was opened, without TLS
         self._set: select.epoll | _OtherSet = _new_set()
         self._streams: dict[int, Stream] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def trip_ms(self) -> float | None:
+        """How long the way to the server and back is: the median; None: nothing was opened."""
+        ordered = sorted(self.trips_ns)
+        return ordered[len(ordered) // 2] / 1e6 if ordered else None
 
     def add(self, sock: socket.socket, stream: Stream) -> None:
         """Tell a stream from now on what its socket brings. On a running loop."""

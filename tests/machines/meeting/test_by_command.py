@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from vllm_bench.errors import UsageError
+from vllm_bench.machines import asked
 from vllm_bench.machines.engines import by_command
 from vllm_bench.machines.engines.by_command import ByCommand
+from vllm_bench.machines.engines.engine import MachinesError
 
+from tests.machines.meeting.test_door import opened
 from tests.machines.running import KEY, lives
 from tests.support.beside.waiting import wait_until
 
@@ -60,6 +63,22 @@ def test_its_last_words_are_told_safely() -> None:
     assert "\n" not in said
     assert len(said) < 1000
     engine.stop()
+
+
+@pytest.mark.process
+def test_who_has_not_come_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_command, "LET_END_S", 0.2)
+    waits = "import sys, time; print(sys.argv[1], file=sys.stderr, flush=True); time.sleep(1000)"
+    engine = ByCommand([f"{script(waits)} word-{n}" for n in range(2)], os.environ)
+    engine.start(AT, KEY)
+    try:
+        for came, word in (((), "word-0"), (("0",), "word-1"), (("1", "9", ""), "word-0")):
+            wait_until(lambda: (engine.missing(came) or "").endswith(f": {word}"))  # noqa: B023
+        assert engine.missing(("0", "1")) is None
+        with opened(wanted=2) as door, pytest.raises(MachinesError, match=r"word-0$"):
+            asked._gathered(door, engine, 2, 0.0, print)
+    finally:
+        engine.stop()
 
 
 @pytest.mark.process

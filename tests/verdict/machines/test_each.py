@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from vllm_bench.records.find_runs import load_run
+from vllm_bench.summary.summary import facts_of as facts_of_run
 from vllm_bench.verdict.verdict import judge
 
 from tests.machines.made import NAMES, made_health, of_machines
-from tests.support.made_runs import failed_record, made_record
+from tests.support.made_runs import (
+    failed_record,
+    made_info,
+    made_record,
+    server_row,
+    write_run,
+    write_server_rows,
+)
 from tests.support.open_runs import facts_of, finding_of
 from tests.verdict.judging import INVALID, NOTE, SUSPECT, families_of, severity_of
 
@@ -192,3 +203,21 @@ def test_names_of_machines_are_escaped_where_they_are_told(tmp_path):
         tmp_path, of_machines([made_record(i) for i in range(100)], names), client_health=health
     )
     assert "\x1b" not in finding_of(facts, "client_cpu").figures
+
+
+@pytest.mark.parametrize(("trip_ms", "expected"), [(60.0, {}), (0.1, {"TTFT": SUSPECT})])
+def test_how_far_each_machine_is_from_the_server_counts_by_its_requests(
+    tmp_path, trip_ms, expected
+):
+    """What takes as long as its network does isn't held back in between."""
+    ttft_ms = {"near": 100.0, "far": 160.0}
+    records = [made_record(i, concurrency=10) for i in range(400)]
+    records = [
+        replace(r, ttft_ms=ttft_ms[r.machine]) for r in of_machines(records, ("near", "far"))
+    ]
+    senders = {"near": {"trip_ms": 0.1}, "far": {"trip_ms": trip_ms}}
+    info = made_info(records, client_health=made_health(("near", "far"), senders=senders))
+    path = write_run(tmp_path, records, info)
+    means = {"ttft_count": 4, "ttft_mean_ms": 99.0}
+    write_server_rows(path, [server_row(float(t), **means) for t in range(42)])
+    assert families_of(facts_of_run(load_run(path)), "buffered") == expected

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -79,8 +79,14 @@ class ByCommand:
         for one in self._started:
             code = one.process.poll()
             if code is not None:
-                words = printable(" / ".join(one.said), 300)
-                return f"--senders {one.text!r} ended with exit code {code}: {words or 'no word'}"
+                return f"--senders {one.text!r} ended with exit code {code}: {_last_words(one)}"
+        return None
+
+    def missing(self, came: Collection[str]) -> str | None:
+        """Return the first command of which no foreman came, and its last words."""
+        for number, one in enumerate(self._started):
+            if str(number) not in came:
+                return f"none from --senders {one.text!r}: {_last_words(one)}"
         return None
 
     def stop(self) -> None:
@@ -107,6 +113,10 @@ class ByCommand:
                 one.signal(number)
                 if number == signal.SIGKILL:
                     one.process.wait()
+
+
+def _last_words(one: _Started) -> str:
+    return printable(" / ".join(one.said), 300) or "no word"
 
 
 def _words(text: str) -> list[str]:

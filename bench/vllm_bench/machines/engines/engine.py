@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,9 @@ class Engine(Protocol):
     def ended(self) -> str | None:
         """Return what has ended, and why, in words; None: all of them are there."""
 
+    def missing(self, came: Collection[str]) -> str | None:
+        """Return whom it waits for, and their last words, where these words came; None: unknown."""
+
     def stop(self) -> None:
         """Leave nothing running that was started here."""
 
@@ -55,6 +59,10 @@ class ByHand:
 
     def ended(self) -> str | None:
         """Return nothing: nobody knows of them."""
+        return None
+
+    def missing(self, came: Collection[str]) -> str | None:
+        """Return nothing, as `ended`."""
         return None
 
     def stop(self) -> None:

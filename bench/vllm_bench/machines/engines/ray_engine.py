@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import IO, Any
@@ -147,6 +147,10 @@ class ByRay:
         while not self._ended and (told := self._next(0)):
             self._ended = f"--ray {self._address}: {told['problem']}"
         return self._ended
+
+    def missing(self, came: Collection[str]) -> str | None:
+        """Return nothing: its overseers hear of an end alone."""
+        return None
 
     def stop(self) -> None:
         """Let the process with Ray end, and all that it started."""
