@@ -36,7 +36,7 @@ def run_of(plan: Plan) -> Iterator[tuple[_Run, MachineCrew, Progress]]:
     ]
     facts: Any = SimpleNamespace(cores=2)
     machines = [
-        Machine(f"m{n}", facts, {k: ours for k, (ours, _) in of.items()}, lambda: None)
+        Machine(f"m{n}", facts, {k: ours for k, (ours, _) in of.items()})
         for n, of in enumerate(pipes)
     ]
     pings: Any = None
