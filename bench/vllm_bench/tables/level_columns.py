@@ -11,7 +11,7 @@ from ..records.row import Column, Value, follow, in_file
 from ..stats.repeated import Repeated
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from .columns import REPEATED, RunColumn, words_by_tier
+from .columns import BY_NAME, REPEATED, RunColumn, words_by_tier
 from .group import PERCENTILE
 
 
@@ -116,21 +116,18 @@ def _compared(percentile: float) -> Callable[[LevelRow], Value]:
     return figure
 
 
+def _as_of_a_run(name: str, found: str | Callable[[LevelRow], Value]) -> Column[LevelRow]:
+    """Return a column that means what the run's column of that name does."""
+    return Column(name, BY_NAME[name].doc, found)
+
+
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
-    Column("scenario", "scenario's name", "level.scenario"),
-    Column(
-        "class",
-        "the class of users whose requests alone the row is of; empty: all together",
-        "level.class_",
-    ),
-    Column("load", "level of load", "level.load.value"),
-    Column("load_unit", "streams or requests/s", "level.load.unit"),
-    Column("model", "model asked for", lambda row: row.level.runs[0].setting("model")),
-    Column(
-        "server_version",
-        "the version that the server reports",
-        lambda row: row.level.runs[0].server("version"),
-    ),
+    _as_of_a_run("scenario", "level.scenario"),
+    _as_of_a_run("class", "level.class_"),
+    _as_of_a_run("load", "level.load.value"),
+    _as_of_a_run("load_unit", "level.load.unit"),
+    _as_of_a_run("model", lambda row: row.level.runs[0].setting("model")),
+    _as_of_a_run("server_version", lambda row: row.level.runs[0].server("version")),
     Column("runs", "repeats", lambda row: len(row.level.runs)),
     Column("run_ids", "which", lambda row: " ".join(run.run_id for run in row.level.runs)),
     Column(
@@ -171,22 +168,14 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
         "met, missed or not shown, over the counted requests of the runs that count",
         "level.attainment.word",
     ),
-    Column(
-        "tiers",
-        "each of slo_tiers, and whether its objectives were met, missed or not shown",
-        lambda row: words_by_tier(row.level.tiers),
-    ),
+    _as_of_a_run("tiers", lambda row: words_by_tier(row.level.tiers)),
     Column(
         "attainment",
         "share of these requests that met every objective on one, 0 to 1",
         "level.attainment.share",
     ),
-    Column(
-        "attainment_low",
-        "low end of its 95 % interval, by batch means",
-        "level.attainment.interval.low",
-    ),
-    Column("attainment_high", "high end of that interval", "level.attainment.interval.high"),
+    _as_of_a_run("attainment_low", "level.attainment.interval.low"),
+    _as_of_a_run("attainment_high", "level.attainment.interval.high"),
     Column(
         "goodput_per_s",
         "requests per second that met every objective on one",
