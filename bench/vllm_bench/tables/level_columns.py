@@ -55,25 +55,19 @@ def over_runs(level: Level, figure: RunColumn) -> Repeated | None:
 def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
     """Yield a figure over a level's runs, its 95 % interval, and each run's value."""
 
-    def of(path: str) -> Callable[[LevelRow], Value]:
-        return lambda row: follow(over_runs(row.level, figure), path)
+    def found(row: LevelRow) -> Repeated | None:
+        return over_runs(row.level, figure)
 
     def every(row: LevelRow) -> Value:
         runs, believed = row.level.runs, row.level.believed
         cells = [in_file(figure.value(run)) if run in believed else "" for run in runs]
         return " ".join(cell or "-" for cell in cells) if believed else None
 
-    def high(row: LevelRow) -> Value:
-        found = over_runs(row.level, figure)
-        bounded = found is not None and found.interval is not None and found.interval.bounded
-        return follow(found, "interval.high") if bounded else None
-
     name, rows = figure.name, PERCENTILE.fullmatch(figure.name)
     whose = "{} over the rows of all runs that count" if rows else "geometric mean of the runs' {}"
     how = "by batch means" if rows else "over the runs, from three runs on"
-    yield Column(name, whose.format(figure.doc), of("centre"))
-    yield Column(f"{name}_low", f"low end of its 95 % interval, {how}", of("interval.low"))
-    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
+    yield Column(name, whose.format(figure.doc), lambda row: follow(found(row), "centre"))
+    yield from _interval(name, f", {how}", found)
     yield Column(
         f"{name}_runs",
         "the value of each run, in the order of run_ids; -: none, or an INVALID run",
@@ -81,26 +75,33 @@ def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
     )
 
 
+def _interval(
+    name: str, how: str, found: Callable[[LevelRow], Repeated | Slowdown | None]
+) -> Iterator[Column[LevelRow]]:
+    """Yield both ends of a figure's 95 % interval; `how` it was found, in words."""
+
+    def high(row: LevelRow) -> Value:
+        one = found(row)
+        bounded = one is not None and one.interval is not None and one.interval.bounded
+        return follow(one, "interval.high") if bounded else None
+
+    low = f"low end of its 95 % interval{how}"
+    yield Column(f"{name}_low", low, lambda row: follow(found(row), "interval.low"))
+    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
+
+
 def _slowdown(percentile: float) -> Iterator[Column[LevelRow]]:
     """Yield a class's slowdown with its interval, and worst over best in the row of all."""
 
-    def of(path: str) -> Callable[[LevelRow], Value]:
-        return lambda row: follow(row.slowed(percentile), path)
-
-    def high(row: LevelRow) -> Value:
-        found = row.slowed(percentile)
-        bounded = found is not None and found.interval is not None and found.interval.bounded
-        return follow(found, "interval.high") if bounded else None
+    def found(row: LevelRow) -> Slowdown | None:
+        return row.slowed(percentile)
 
     name = f"slowdown_p{percentile:g}"
-    yield Column(
-        f"{name}_of",
-        "what is compared of the class: TTFT, of sessions a job",
-        _compared(percentile),
-    )
-    yield Column(name, f"its p{percentile:g} in the mix / alone (--alone)", of("ratio"))
-    yield Column(f"{name}_low", "low end of its 95 % interval", of("interval.low"))
-    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
+    what = "what is compared of the class: TTFT, of sessions a job"
+    yield Column(f"{name}_of", what, _compared(percentile))
+    ratio = f"its p{percentile:g} in the mix / alone (--alone)"
+    yield Column(name, ratio, lambda row: follow(found(row), "ratio"))
+    yield from _interval(name, "", found)
     yield Column(
         f"worst_over_best_p{percentile:g}",
         "the largest of the classes' slowdowns / the smallest; 1: nobody is favoured",
