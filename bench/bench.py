@@ -66,15 +66,13 @@ from urllib.parse import urlsplit
 
 from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.flags import (
+    add_load,
     add_machines,
-    counts,
+    add_sending,
     machines_of,
     number,
-    seconds,
-    several,
     some_seconds,
     whole,
-    workers,
 )
 from vllm_bench.script import RESULTS, ROOT, parser_of, read_env, run, say
 
@@ -85,8 +83,6 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.summary.summary import RunSummary
 
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
-WAIT_S = 300.0  # a large model loads for minutes
-GIVE_UP_S = 60.0  # most restarts are over by then
 
 
 def main() -> int:
@@ -165,7 +161,11 @@ def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.allow_abbrev = False  # `make all` looks for --results-dir, spelled out
     add = parser.add_argument
-    _add_load(parser)
+    add_to_load = add_load(parser)
+    add_to_load("--trace", metavar="F", help="recorded traffic: docs/LOAD.md")
+    add_to_load("--num-requests", type=whole(), metavar="N", help="requests of each level")
+    add_to_load("--duration-s", type=number(), metavar="S", help="seconds of each level")
+    add_to_load("--quick", action="store_true", help="the smallest run that can be VALID")
     add_machines(parser)
     scenarios = "scenario file (default: bench/scenarios.yaml)"
     add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help=scenarios)
@@ -178,15 +178,7 @@ def _parse() -> argparse.Namespace:
     add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
     results = "folder for results (default: results, next to bench)"
     add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
-    add("--base-url", metavar="U", help="the server, in place of the file's (ending in /v1)")
-    add("--model", metavar="M", help="the model, in place of the file's")
-    add("--label", metavar="WORD", help="names the runs: runs of other labels aren't their repeats")
-    add("--dataset", metavar="D", help="the prompts, in place of the file's: sample, file:PATH, …")
-    wait = f"wait this long for the server, and for machines (default: {WAIT_S:g})"
-    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
-    gone = f"end a run whose server turned every request away for so long (default: {GIVE_UP_S:g})"
-    add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
-    add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
+    add_sending(parser)
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     texts = "keep what answers to questions say, in answers/<run_id>.jsonl (quality)"
     add("--texts", action="store_true", help=texts)
@@ -196,29 +188,9 @@ def _parse() -> argparse.Namespace:
     add("--traceparent", action="store_true", help=trace)
     alone = "after each run of classes one of each class without the others"
     add("--alone", action="store_true", help=alone)
-    add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     add("--resume", action="store_true", help="leave out the runs that are complete in D already")
     add("--dry-run", action="store_true", help="show what would be sent, and stop")
     return parser.parse_args()
-
-
-def _add_load(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that are a scenario by themselves, and change those of a file."""
-    group = parser.add_argument_group("the load, in place of the file's")
-    add = group.add_argument
-    add("--concurrency", type=counts, metavar="N,…", dest="concurrencies", help="streams held open")
-    rates = "requests per second, whether or not earlier ones have ended"
-    add("--request-rate", type=several(number()), metavar="R,…", dest="request_rates", help=rates)
-    add("--trace", metavar="F", help="recorded traffic: docs/LOAD.md")
-    add("--num-requests", type=whole(), metavar="N", help="requests of each level")
-    add("--duration-s", type=number(), metavar="S", help="seconds of each level")
-    add("--prefill-tokens", type=whole(), metavar="N", help="tokens of a prompt")
-    add("--max-new-tokens", type=whole(), metavar="N", help="most tokens of a reply")
-    slo = "an objective: ttft_ms.p99=500, success_rate=0.999, requests_per_s.min=20; repeatable"
-    add("--slo", action="append", metavar="M.pQ=MS", help=slo)
-    any_key = "any other key of a scenario: seed=7, extra_body.top_p=0.9; repeatable"
-    add("--set", action="append", metavar="KEY=VALUE", help=any_key)
-    add("--quick", action="store_true", help="the smallest run that can be VALID")
 
 
 def _command(text: str) -> str:

@@ -52,15 +52,12 @@ from typing import TYPE_CHECKING
 
 from vllm_bench.errors import BenchError
 from vllm_bench.flags import (
+    add_load,
     add_machines,
-    counts,
+    add_sending,
     machines_of,
     number,
     refuse_rows_remote,
-    seconds,
-    several,
-    whole,
-    workers,
 )
 from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, read_env, run, say
 
@@ -74,7 +71,7 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
 
 SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 OF = ("rate", "concurrency", "sessions")
-MINUTES, WAIT_S, GIVE_UP_S = 30.0, 300.0, 60.0
+MINUTES = 30.0
 LOAD = number(0, 1_000_000, above=True)
 
 
@@ -147,49 +144,21 @@ def _parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--name", metavar="S", help="the scenario")
     add("--scenarios", type=Path, default=SCENARIOS, metavar="F", help="the scenario file")
-    add(
-        "--of",
-        choices=OF,
-        help="what to raise (default: rate; of conversations, and recorded sessions: sessions)",
-    )
+    of = "what to raise (default: rate, or streams with --concurrency; of sessions: sessions)"
+    add("--of", choices=OF, help=of)
     add("--low", type=LOAD, metavar="X", help="the lowest load that is tried")
     add("--high", type=LOAD, metavar="X", help="the highest")
     budget = f"what the search may take (default: {MINUTES:g})"
     add("--minutes", type=LOAD, default=MINUTES, metavar="M", help=budget)
     add("--resume", action="store_true", help="go on with the newest search that has no answer yet")
     add("--dry-run", action="store_true", help="show what would be run, and stop")
-    _add_server(parser)
-    _add_load(parser)
+    results = "folder for results (default: results, next to bench)"
+    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
+    add("--telemetry", action="store_true", default=None, help="sample GPUs during the runs")
+    add_load(parser)
+    add_sending(parser)
     add_machines(parser)
     return parser.parse_args()
-
-
-def _add_server(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("as bench.py has them").add_argument
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help="folder for what is written")
-    add("--base-url", metavar="URL", help="the server, in the place of the scenario's")
-    add("--model", metavar="M", help="the model, by its name on the server")
-    add("--label", metavar="WORD", help="what is special about these runs")
-    wait = "wait so long for the server, and for machines"
-    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
-    gone = f"end where the server turned all away for so long (default: {GIVE_UP_S:g})"
-    add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
-    add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
-    add("--plain", action="store_true", help="lines instead of the live view")
-    add("--telemetry", action="store_true", default=None, help="sample GPUs during the runs")
-
-
-def _add_load(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("the scenario, in place of the file's").add_argument
-    add("--request-rate", type=several(LOAD), metavar="R,…", dest="request_rates", help="its rates")
-    streams = "its streams; raises them"
-    add("--concurrency", type=counts, metavar="N,…", dest="concurrencies", help=streams)
-    add("--dataset", metavar="D", help="its prompts")
-    add("--prefill-tokens", type=whole(), metavar="N", help="tokens of a prompt")
-    add("--max-new-tokens", type=whole(), metavar="N", help="most tokens of a reply")
-    slo = "an objective: ttft_ms.p99=500, success_rate=0.999; repeatable"
-    add("--slo", action="append", metavar="M.pQ=MS", help=slo)
-    add("--set", action="append", metavar="KEY=VALUE", help="any other key; repeatable")
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:

@@ -18,6 +18,8 @@ from .errors import UsageError
 
 T = TypeVar("T")
 
+WAIT_S = 300.0  # a large model loads for minutes
+GIVE_UP_S = 60.0  # most restarts are over by then
 MOST_OWN_NODES = 16  # Ray's, on one machine: 0.2 GB each
 # The flags of other load generators, and what they are called here.
 ELSEWHERE = {
@@ -188,6 +190,36 @@ def workers(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to 256, or auto")
     return int(text)
+
+
+def add_load(parser: argparse.ArgumentParser) -> Callable[..., argparse.Action]:
+    """Add flags that are a scenario by themselves, and change those of a file; return what adds."""
+    add = parser.add_argument_group("the load, in place of the file's").add_argument
+    add("--concurrency", type=counts, metavar="N,…", dest="concurrencies", help="streams held open")
+    rates = "requests per second, whether or not earlier ones have ended"
+    add("--request-rate", type=several(number()), metavar="R,…", dest="request_rates", help=rates)
+    add("--dataset", metavar="D", help="the prompts: sample, dolly, file:PATH, …")
+    add("--prefill-tokens", type=whole(), metavar="N", help="tokens of a prompt")
+    add("--max-new-tokens", type=whole(), metavar="N", help="most tokens of a reply")
+    slo = "an objective: ttft_ms.p99=500, success_rate=0.999, requests_per_s.min=20; repeatable"
+    add("--slo", action="append", metavar="M.pQ=MS", help=slo)
+    any_key = "any other key of a scenario: seed=7, extra_body.top_p=0.9; repeatable"
+    add("--set", action="append", metavar="KEY=VALUE", help=any_key)
+    return add
+
+
+def add_sending(parser: argparse.ArgumentParser) -> None:
+    """Add flags that say which server is sent to, and how."""
+    add = parser.add_argument
+    add("--base-url", metavar="U", help="the server, in place of the file's (ending in /v1)")
+    add("--model", metavar="M", help="the model, in place of the file's")
+    add("--label", metavar="WORD", help="names the runs: runs of other labels aren't their repeats")
+    wait = f"wait this long for the server, and for machines (default: {WAIT_S:g})"
+    add("--wait-s", type=seconds, default=WAIT_S, metavar="S", help=wait)
+    gone = f"end a run whose server turned every request away for so long (default: {GIVE_UP_S:g})"
+    add("--give-up-s", type=seconds, default=GIVE_UP_S, metavar="S", help=gone)
+    add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
+    add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
 
 
 def add_machines(parser: argparse.ArgumentParser) -> None:

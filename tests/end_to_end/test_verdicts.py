@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.sim.simulated import Simulated
+from tests.support.frames import read_frame
 from tests.support.running import run_script
 
 pytestmark = pytest.mark.process
@@ -50,8 +51,10 @@ def test_a_run_on_a_quiet_server_has_nothing_against_it_but_its_length(tmp_path)
     assert found["attainment"]["met"] is True
     counted = found["figures"]["requests_counted"]
     gaps, of_all = found["distributions"]["itl_ms"]["n"], counted * 7  # of replies of 8 tokens
-    # A busy client finds several tokens in one read, and says so.
-    assert gaps == of_all or (gaps < of_all and found["client_reads"]["merged"] > 0)
+    (path,) = tmp_path.glob("*-cc*.csv")
+    rows = read_frame(path)
+    merged = (rows["token_events"] - rows["token_reads"]).sum()  # by a client that is busy
+    assert of_all - merged <= gaps <= of_all
     assert "Objectives" in done.stdout
 
 
@@ -70,7 +73,7 @@ def test_an_objective_that_is_missed_is_exit_3_unless_the_run_is_invalid(tmp_pat
     assert found["attainment"]["outcomes"][0]["within"] == 0  # no token comes before its time
     invalid = found["verdict"]["level"] == "INVALID"  # as on a machine that is busy otherwise
     assert done.returncode == (4 if invalid else 3)
-    assert "MISSED" in done.stdout
+    assert invalid or "MISSED" in done.stdout  # nothing is said of an INVALID run's objectives
 
 
 def test_a_second_client_shows_in_the_servers_ledger(tmp_path):

@@ -47,7 +47,7 @@ SCRIPTS = [
         ("server/simulator.py --exakt", "--exakt", "did you mean --exact?"),
         ("server/simulator.py --num-prompts 5", "--num-prompts", "bench.py has --num-requests"),
         ("server/source.py --port 99999", "--port: 99999", "0 to 65535"),
-        ("server/source.py --itl-ms -5", "--itl-ms: -5", "above 0"),
+        ("server/source.py --itl-ms -5", "--itl-ms: -5", "more than 0"),
         ("server/source.py --tokns 5", "--tokns", "did you mean --tokens?"),
         ("tools/chaos.py --seed x", "--seed: x", "whole number"),
         ("tools/chaos.py --side-by-sid 0", "--side-by-side: 0", "1 to 100000"),

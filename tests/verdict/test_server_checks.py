@@ -207,6 +207,14 @@ def test_a_ledger_that_could_not_be_read_is_noted_and_costs_nothing(tmp_path, re
     assert judge(facts).level == "VALID"
 
 
+def test_of_a_run_that_was_cut_off_the_missing_ledger_is_no_news(tmp_path):
+    """Nobody read the counters at its end, however well they can be reached."""
+    counters = {"before": None, "after": None}
+    facts = facts_of(tmp_path, healthy(), server_counters=counters, status="interrupted")
+    found = {finding.code for finding in judge(facts).findings}
+    assert ("interrupted" in found, "ledger_unread" in found) == (True, False)
+
+
 STARTED = "process_start_time_seconds"
 BEGAN_S = made_info(healthy()).clock_start.wall_s
 

@@ -11,7 +11,7 @@ from ..records.row import Column, Value, follow, in_file
 from ..stats.repeated import Repeated
 from ..summary.levels import Level, Series
 from ..summary.stability import stability
-from .columns import REPEATED, RunColumn, words_by_tier
+from .columns import BY_NAME, REPEATED, RunColumn, words_by_tier
 from .group import PERCENTILE
 
 
@@ -55,25 +55,19 @@ def over_runs(level: Level, figure: RunColumn) -> Repeated | None:
 def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
     """Yield a figure over a level's runs, its 95 % interval, and each run's value."""
 
-    def of(path: str) -> Callable[[LevelRow], Value]:
-        return lambda row: follow(over_runs(row.level, figure), path)
+    def found(row: LevelRow) -> Repeated | None:
+        return over_runs(row.level, figure)
 
     def every(row: LevelRow) -> Value:
         runs, believed = row.level.runs, row.level.believed
         cells = [in_file(figure.value(run)) if run in believed else "" for run in runs]
         return " ".join(cell or "-" for cell in cells) if believed else None
 
-    def high(row: LevelRow) -> Value:
-        found = over_runs(row.level, figure)
-        bounded = found is not None and found.interval is not None and found.interval.bounded
-        return follow(found, "interval.high") if bounded else None
-
     name, rows = figure.name, PERCENTILE.fullmatch(figure.name)
     whose = "{} over the rows of all runs that count" if rows else "geometric mean of the runs' {}"
     how = "by batch means" if rows else "over the runs, from three runs on"
-    yield Column(name, whose.format(figure.doc), of("centre"))
-    yield Column(f"{name}_low", f"low end of its 95 % interval, {how}", of("interval.low"))
-    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
+    yield Column(name, whose.format(figure.doc), lambda row: follow(found(row), "centre"))
+    yield from _interval(name, f", {how}", found)
     yield Column(
         f"{name}_runs",
         "the value of each run, in the order of run_ids; -: none, or an INVALID run",
@@ -81,26 +75,33 @@ def _columns(figure: RunColumn) -> Iterator[Column[LevelRow]]:
     )
 
 
+def _interval(
+    name: str, how: str, found: Callable[[LevelRow], Repeated | Slowdown | None]
+) -> Iterator[Column[LevelRow]]:
+    """Yield both ends of a figure's 95 % interval; `how` it was found, in words."""
+
+    def high(row: LevelRow) -> Value:
+        one = found(row)
+        bounded = one is not None and one.interval is not None and one.interval.bounded
+        return follow(one, "interval.high") if bounded else None
+
+    low = f"low end of its 95 % interval{how}"
+    yield Column(f"{name}_low", low, lambda row: follow(found(row), "interval.low"))
+    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
+
+
 def _slowdown(percentile: float) -> Iterator[Column[LevelRow]]:
     """Yield a class's slowdown with its interval, and worst over best in the row of all."""
 
-    def of(path: str) -> Callable[[LevelRow], Value]:
-        return lambda row: follow(row.slowed(percentile), path)
-
-    def high(row: LevelRow) -> Value:
-        found = row.slowed(percentile)
-        bounded = found is not None and found.interval is not None and found.interval.bounded
-        return follow(found, "interval.high") if bounded else None
+    def found(row: LevelRow) -> Slowdown | None:
+        return row.slowed(percentile)
 
     name = f"slowdown_p{percentile:g}"
-    yield Column(
-        f"{name}_of",
-        "what is compared of the class: TTFT, of sessions a job",
-        _compared(percentile),
-    )
-    yield Column(name, f"its p{percentile:g} in the mix / alone (--alone)", of("ratio"))
-    yield Column(f"{name}_low", "low end of its 95 % interval", of("interval.low"))
-    yield Column(f"{name}_high", "high end of that interval; empty: no upper bound", high)
+    what = "what is compared of the class: TTFT, of sessions a job"
+    yield Column(f"{name}_of", what, _compared(percentile))
+    ratio = f"its p{percentile:g} in the mix / alone (--alone)"
+    yield Column(name, ratio, lambda row: follow(found(row), "ratio"))
+    yield from _interval(name, "", found)
     yield Column(
         f"worst_over_best_p{percentile:g}",
         "the largest of the classes' slowdowns / the smallest; 1: nobody is favoured",
@@ -116,21 +117,18 @@ def _compared(percentile: float) -> Callable[[LevelRow], Value]:
     return figure
 
 
+def _as_of_a_run(name: str, found: str | Callable[[LevelRow], Value]) -> Column[LevelRow]:
+    """Return a column that means what the run's column of that name does."""
+    return Column(name, BY_NAME[name].doc, found)
+
+
 LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
-    Column("scenario", "scenario's name", "level.scenario"),
-    Column(
-        "class",
-        "the class of users whose requests alone the row is of; empty: all together",
-        "level.class_",
-    ),
-    Column("load", "level of load", "level.load.value"),
-    Column("load_unit", "streams or requests/s", "level.load.unit"),
-    Column("model", "model asked for", lambda row: row.level.runs[0].setting("model")),
-    Column(
-        "server_version",
-        "the version that the server reports",
-        lambda row: row.level.runs[0].server("version"),
-    ),
+    _as_of_a_run("scenario", "level.scenario"),
+    _as_of_a_run("class", "level.class_"),
+    _as_of_a_run("load", "level.load.value"),
+    _as_of_a_run("load_unit", "level.load.unit"),
+    _as_of_a_run("model", lambda row: row.level.runs[0].setting("model")),
+    _as_of_a_run("server_version", lambda row: row.level.runs[0].server("version")),
     Column("runs", "repeats", lambda row: len(row.level.runs)),
     Column("run_ids", "which", lambda row: " ".join(run.run_id for run in row.level.runs)),
     Column(
@@ -171,22 +169,14 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
         "met, missed or not shown, over the counted requests of the runs that count",
         "level.attainment.word",
     ),
-    Column(
-        "tiers",
-        "each of slo_tiers, and whether its objectives were met, missed or not shown",
-        lambda row: words_by_tier(row.level.tiers),
-    ),
+    _as_of_a_run("tiers", lambda row: words_by_tier(row.level.tiers)),
     Column(
         "attainment",
         "share of these requests that met every objective on one, 0 to 1",
         "level.attainment.share",
     ),
-    Column(
-        "attainment_low",
-        "low end of its 95 % interval, by batch means",
-        "level.attainment.interval.low",
-    ),
-    Column("attainment_high", "high end of that interval", "level.attainment.interval.high"),
+    _as_of_a_run("attainment_low", "level.attainment.interval.low"),
+    _as_of_a_run("attainment_high", "level.attainment.interval.high"),
     Column(
         "goodput_per_s",
         "requests per second that met every objective on one",

@@ -74,7 +74,7 @@ def _in_words(counter: str) -> str:
 
 @check(
     "a run against a server without /metrics can still be right",
-    silenced_by=("errors", "server_restarted", "replicas_in_turn"),
+    silenced_by=("errors", "interrupted", "server_restarted", "replicas_in_turn"),
 )
 def ledger_unread(facts: Facts) -> Doubt | None:
     """The server's counters weren't read, so they don't confirm the client's count."""

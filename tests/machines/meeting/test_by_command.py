@@ -53,6 +53,13 @@ def test_a_program_that_is_not_there_is_wrong_usage(text: str) -> None:
 
 
 @pytest.mark.process
+def test_what_was_killed_has_no_exit_code_but_a_signal() -> None:
+    engine = ByCommand([script("import os; os.kill(os.getpid(), 9)")], os.environ)
+    engine.start(AT, KEY)
+    assert "ended with signal 9: " in wait_until(engine.ended)
+
+
+@pytest.mark.process
 def test_its_last_words_are_told_safely() -> None:
     words = r"print('first'); print('\x1b[31m' + 'x' * 5000, file=sys.stderr); sys.exit(7)"
     engine = ByCommand([script(f"import sys; {words}")], os.environ)

@@ -79,7 +79,8 @@ class ByCommand:
         for one in self._started:
             code = one.process.poll()
             if code is not None:
-                return f"--senders {one.text!r} ended with exit code {code}: {_last_words(one)}"
+                how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+                return f"--senders {one.text!r} ended with {how}: {_last_words(one)}"
         return None
 
     def missing(self, came: Collection[str]) -> str | None:
