@@ -17,11 +17,11 @@ REPEATS = 5  # a machine that is busy may spoil one, and a word takes four pairs
 
 
 def add_side(folder: Path, label: str, seqs: int) -> None:
-    """Run 32 streams for a second, some times."""
+    """Run 32 streams for two seconds, some times."""
     with simulator("--max-num-seqs", str(seqs), "--served-model-name", "m") as (url, _):
         scenario: dict[str, Any] = {
             **{"base_url": url, "model": "m", "max_new_tokens": 16, "ignore_eos": True},
-            **{"concurrencies": [32], "duration_s": 1, "repeats": REPEATS},
+            **{"concurrencies": [32], "duration_s": 2, "repeats": REPEATS},
         }
         done = run_bench(folder, write_scenario(folder, **scenario), "--label", label)
     assert done.returncode in (0, 4), done.stderr
