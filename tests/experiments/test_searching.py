@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.s
+
+    def sleep(self, seconds: float) -> None:
+        self.s += seconds
 
 
 class Made(Searching):
@@ -212,3 +216,21 @@ def test_streams_are_estimated_by_the_run_nearest_to_them(
 
 def test_an_estimate_is_no_longer_than_the_time_there_is() -> None:
     assert max(estimate_s(asked(minutes=2.0))) <= 120.0
+
+
+def test_ctrl_c_while_a_run_is_told_of_keeps_the_run(
+    searching: Callable[..., Made], tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        raise KeyboardInterrupt
+
+    made = dataclasses.replace(searching(at(20)), say=say)
+    with pytest.raises(KeyboardInterrupt):
+        made.run(made.begin())
+    (path,) = (tmp_path / "capacity").glob("*.json")
+    kept = read_search(path)
+    assert said
+    assert (kept.status, len(kept.probes)) == ("interrupted", 1)

@@ -157,6 +157,7 @@ class Searching:
         try:
             while (step := self._step(search, began_s)) is not None:
                 search = self._made(search, step, began_s)
+                self._told(search)  # a signal that comes meanwhile finds the run in it
         except KeyboardInterrupt:
             self._end(search, began_s, "interrupted", "interrupted: --resume goes on")
             raise
@@ -217,11 +218,15 @@ class Searching:
             self.session.folder,
             replace(found, took_s=round(search.took_s + time.monotonic() - began_s, 1)),
         )
+        return found
+
+    def _told(self, search: Search) -> None:
+        """Say what the last run was; wait before one that was spoilt is made again."""
+        probe = search.probes[-1]
         for line in probe_words(probe, search.space):
             self.say(f"  {line}")
-        if probe.spoilt is not None and stuck(found.probes) is None:
+        if probe.spoilt is not None and stuck(search.probes) is None:
             time.sleep(AGAIN_S)
-        return found
 
     def _sent(self, search: Search, step: Step, size: Size, number: int) -> tuple[Path, RunInfo]:
         """Send a run. Raises BenchError where it broke off, KeyboardInterrupt after a signal."""
