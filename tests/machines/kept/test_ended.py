@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,23 @@ def test_what_is_told_again_is_what_was_kept_and_forgotten_only_by_name(tmp_path
     keeper.forget(Forget("run-1", "", ("node-b",)))
     assert list(keeper.told(Fetch("run-1", ""))) == [AllFetched("run-1")]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT])
+def test_what_cannot_be_removed_stays_and_ends_no_foreman(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A file that stays is fetched again, and its rows are known by then."""
+    keeper, file = Keeper(tmp_path), KeptFile(tmp_path, "run-1", "node-a", ())
+    file.write([made_judged(0)])
+    file.close()
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    keeper.forget(Forget("run-1", "", ("node-a",)))
+    assert keeper.runs() == ("run-1",)
 
 
 def test_a_machine_tells_its_own_where_others_keep_in_the_same_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ...crew.judged import Judged
@@ -49,7 +50,8 @@ class Keeper:
         """Remove what is kept of a run."""
         for run in self._meant(order):
             if run.machine in order.machines:
-                run.path.unlink(missing_ok=True)
+                with suppress(OSError):  # what stays is fetched again, and no row is doubled
+                    run.path.unlink()
 
     def _meant(self, order: Fetch | Forget) -> list[KeptRun]:
         wanted = (order.run_id, order.session)
