@@ -44,9 +44,7 @@ class Attempt(Kept):
     began: str  # UTC
     took_s: float | None = None
     ready_s: float | None = None  # from start to ready; None: it wasn't started for this
-    server: dict[str, Any] = Field(
-        default={}
-    )  # version, fingerprint, settings in force, as it says itself
+    server: Mapping[str, Any] = {}  # version, fingerprint, settings in force, as it says itself
     run_ids: tuple[str, ...] = ()
     why: str | None = None  # it isn't whole
     log: tuple[str, ...] = ()  # the server's last lines then
