@@ -48,16 +48,19 @@ use_venv() {
     "$python" -c '' 2>/dev/null || make_venv
 }
 
-# Whether a folder may be emptied: it has nothing in it, or is an environment.
+# Whether a folder may be emptied: it has nothing in it, or is an environment; none behind a link,
+# which is somebody else's.
 may_empty() {
-    [ -d "$1" ] || { [ ! -e "$1" ] && [ ! -h "$1" ]; } || return 1
-    [ -z "$(find -H "$1" -mindepth 1 -maxdepth 1 2>/dev/null)" ] ||
-        [ -n "$(find -H "$1" -maxdepth 1 \( -name pyvenv.cfg -o -name '.vllm-bench-*' \))" ]
+    [ ! -h "$1" ] || return 1
+    [ -d "$1" ] || [ ! -e "$1" ] || return 1
+    [ -z "$(find "$1" -mindepth 1 -maxdepth 1 2>/dev/null)" ] ||
+        [ -n "$(find "$1" -maxdepth 1 \( -name pyvenv.cfg -o -name '.vllm-bench-*' \))" ]
 }
 
 make_venv() {
     may_empty .venv ||
-        die ".venv is no Python environment, and would be emptied: move $PWD/.venv away"
+        die ".venv is no Python environment of this clone, and would be emptied:" \
+            "move $PWD/.venv away"
     base=${PYTHON:-python3}
     command -v "$base" >/dev/null || die "no $base on the PATH: install Python 3.10 or newer"
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||

@@ -394,6 +394,19 @@ def test_a_folder_that_is_no_environment_is_never_emptied(clone: Clone, kind: st
     assert clone.environment(kind).returncode == 0
 
 
+def test_an_environment_behind_a_link_is_never_emptied(clone: Clone, tmp_path: Path) -> None:
+    """It is another clone's, which may be making it anew at this moment."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "pyvenv.cfg").write_text("kept")
+    (clone.root / ".venv").symlink_to(theirs)
+    done = clone.environment("run")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{clone.root}/.venv" in one_line(done.stderr)
+    assert (theirs / "pyvenv.cfg").read_text() == "kept"
+    assert clone.calls("venv") == []
+
+
 @pytest.mark.parametrize("name", ["thesis.txt", ".hidden", "pyvenv.cfg"])
 def test_vllm_is_installed_into_no_folder_of_somebody_elses(
     clone: Clone, tmp_path: Path, name: str
