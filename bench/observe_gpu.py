@@ -79,11 +79,11 @@ def _sample(args: argparse.Namespace, lines: Lines) -> int:
     from vllm_bench.watch.gpu import GpuSampler
     from vllm_bench.watch.gpu_elsewhere import ALIVE, StreamSink
 
-    INTERRUPTS.count_from_now_on()
-    set_handlers(lambda *_: lines.ended.set())
     sink = StreamSink(lines.write, time.perf_counter())
     sampler = GpuSampler(sink, args.hz, args.gpus)
-    sampler.start(lines.ended.is_set)
+    sampler.start()  # before the first sample a signal breaks it off
+    INTERRUPTS.count_from_now_on()
+    set_handlers(lambda *_: lines.ended.set())
     while not lines.ended.wait(1.0):
         # A reader that has gone is noticed even when no GPU answers.
         lines.write(ALIVE if args.out == "-" else "")

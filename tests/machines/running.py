@@ -89,7 +89,7 @@ def children(parent: int, word: str) -> list[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
-            command = (stat.parent / "cmdline").read_text().replace("\0", " ")
+            command = os.fsdecode((stat.parent / "cmdline").read_bytes()).replace("\0", " ")
             if fields[1] == str(parent) and fields[0] != "Z" and word in command:
                 found.append(int(stat.parent.name))
     return sorted(found)

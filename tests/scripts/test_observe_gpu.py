@@ -211,6 +211,25 @@ def test_the_sampler_on_its_own_writes_a_file_until_it_is_told_to_stop(
     assert '"code": "gpu_lost"' in err  # the notes, apart from the rows
 
 
+def test_ctrl_c_while_the_driver_gives_no_answer_is_no_word_on_the_driver(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    hangs = f"import pathlib, time; pathlib.Path({str(there)!r}).touch(); time.sleep(1000)"
+    (tmp_path / "pynvml.py").write_text(hangs)
+    process = subprocess.Popen(
+        [sys.executable, str(OBSERVE)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    wait_until(there.exists)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    assert "30 s" not in err
+    assert "Traceback" not in err
+
+
 def test_the_sampler_ends_when_its_reader_goes_even_with_no_gpu_left(tmp_path: Path) -> None:
     process = observe(tmp_path, "gpu GPU-a X\n0 0 power=1\n0 2 all=!15\n")
     assert process.stdout is not None

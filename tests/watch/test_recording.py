@@ -76,14 +76,6 @@ def test_a_first_beat_that_fails_lets_the_start_go_on() -> None:
     assert beat.failures.words == "2 of 2 readings failed: AttributeError: nvmlDeviceGetNothing"
 
 
-def test_nobody_waits_who_has_given_up() -> None:
-    hang = threading.Event()
-    beat = Ticker(lambda: hang.wait() and None, hz=1000, name="hanging")
-    assert not beat.start(600, lambda: True)
-    beat.end()
-    hang.set()
-
-
 def test_regular_readings_have_no_gap() -> None:
     log = GapLog(1.0)
     for tenth in range(50):

@@ -69,7 +69,7 @@ def senders_of(parent: int) -> list[int]:
 
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
         return ""
 

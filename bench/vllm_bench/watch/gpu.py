@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..records.beside.samples import GpuRow
 from .nvml import PCIE, Gpu, GpuGoneError, Nvml, open_gpus
 from .recording import GpuFacts, GpuSink, Problem, UnavailableError
-from .tick import GivenUp, Ticker, never
+from .tick import Ticker
 
 START_LIMIT_S = 30.0  # a driver without its persistence daemon takes seconds to start
 STOP_LIMIT_S = 5.0  # a driver that hangs must not delay a run's end
@@ -42,9 +42,9 @@ class GpuSampler:
         self._told_absent = 0
         self._unavailable: UnavailableError | None = None
 
-    def start(self, given_up: GivenUp = never) -> None:
+    def start(self) -> None:
         """Open NVML and take the first sample. Raises UnavailableError."""
-        answered = self._ticker.start(START_LIMIT_S, given_up)
+        answered = self._ticker.start(START_LIMIT_S)
         if not answered or self._nvml is None:
             self._ticker.end()
         if not answered:

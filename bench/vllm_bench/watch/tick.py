@@ -7,23 +7,6 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-GivenUp = Callable[[], object]
-LOOK_S = 0.25  # a wait looks so often whether it is wanted still
-
-
-def never() -> bool:
-    """Nobody gives up."""
-    return False
-
-
-def waited(event: threading.Event, limit_s: float, given_up: GivenUp) -> bool:
-    """Wait for the event, and return whether it came: in time, and before anybody gave up."""
-    deadline_s = time.monotonic() + limit_s
-    while not given_up() and (left_s := deadline_s - time.monotonic()) > 0:
-        if event.wait(min(LOOK_S, left_s)):
-            return True
-    return event.is_set()
-
 
 class Ticker:
     """Calls `act` at once, at each tick, and once more when it is stopped."""
@@ -38,10 +21,10 @@ class Ticker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.failures = Failures()
 
-    def start(self, limit_s: float, given_up: GivenUp = never) -> bool:
+    def start(self, limit_s: float) -> bool:
         """Start, and return whether the first call came back within the limit."""
         self._thread.start()
-        return waited(self._first_done, limit_s, given_up)
+        return self._first_done.wait(limit_s)
 
     def end(self) -> None:
         """Make no more calls: for `act` itself, when nothing can come of them."""

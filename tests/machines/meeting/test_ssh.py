@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import signal
 import socket
@@ -143,6 +144,6 @@ def having(word: str) -> list[Path]:
     found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended
-            if word in cmdline.read_text().replace("\0", " "):
+            if word in os.fsdecode(cmdline.read_bytes()).replace("\0", " "):
                 found.append(cmdline)
     return found

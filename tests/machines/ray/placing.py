@@ -81,7 +81,7 @@ def processes() -> dict[int, Running]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
-            words = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            words = os.fsdecode((stat.parent / "cmdline").read_bytes()).replace("\0", " ")
             if fields[0] != "Z":
                 pid = int(stat.parent.name)
                 found[pid] = Running(pid, int(fields[1]), words, fields[19])
