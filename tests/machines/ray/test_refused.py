@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import subprocess
 import sys
@@ -89,9 +88,10 @@ def test_where_no_ray_answers_it_is_not_waited_for(
 ) -> None:
     found(monkeypatch, "ray/__init__.py")
     engine = ByRay(address, None, {})
-    engine._note(io.BytesIO(b"W: Failed to connect to GCS at address 10.0.0.1:6379\n"))
+    said = ["W: Failed to connect to GCS at address 10.0.0.1:6379"]
+    engine._note(said)
     assert engine.ended() is None  # a busy one may have taken it after all
-    engine._note(io.BytesIO(b"W: Failed to connect to the observability pubsub at address\n"))
+    engine._note([*said, "W: Failed to connect to the observability pubsub at address"])
     assert ("loopback" in str(engine.ended())) is hinted
 
 

@@ -8,18 +8,14 @@ import shlex
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from ...errors import UsageError
-from ...records.text import printable
 from .engine import MachinesError, Reached
+from .last_words import LastWords
 
-LAST_LINES = 3
 LET_END_S = 2.0
 
 
@@ -27,7 +23,7 @@ LET_END_S = 2.0
 class _Started:
     text: str
     process: subprocess.Popen[bytes]
-    said: deque[str]  # its last lines
+    said: LastWords
 
     def signal(self, number: signal.Signals) -> None:
         """Tell it and what it started, as far as that stayed in its process group."""
@@ -65,11 +61,9 @@ class ByCommand:
                 )
             except OSError as e:
                 raise MachinesError(f"--senders {text!r}: {e.strerror}") from e
-            said = deque[str](maxlen=LAST_LINES)
-            self._started.append(_Started(text, process, said))
             assert process.stdin is not None
             assert process.stderr is not None
-            threading.Thread(target=_read_on, args=(process.stderr, said), daemon=True).start()
+            self._started.append(_Started(text, process, LastWords(process.stderr)))
             with contextlib.suppress(BrokenPipeError):  # it has ended, as `ended` will tell
                 process.stdin.write(key)
                 process.stdin.close()
@@ -80,14 +74,14 @@ class ByCommand:
             code = one.process.poll()
             if code is not None:
                 how = f"exit code {code}" if code >= 0 else f"signal {-code}"
-                return f"--senders {one.text!r} ended with {how}: {_last_words(one)}"
+                return f"--senders {one.text!r} ended with {how}: {one.said.at_end() or 'no word'}"
         return None
 
     def missing(self, came: Collection[str]) -> str | None:
         """Return the first command of which no foreman came, and its last words."""
         for number, one in enumerate(self._started):
             if str(number) not in came:
-                return f"none from --senders {one.text!r}: {_last_words(one)}"
+                return f"none from --senders {one.text!r}: {one.said.so_far() or 'no word'}"
         return None
 
     def stop(self) -> None:
@@ -116,10 +110,6 @@ class ByCommand:
                     one.process.wait()
 
 
-def _last_words(one: _Started) -> str:
-    return printable(" / ".join(one.said), 300) or "no word"
-
-
 def _words(text: str) -> list[str]:
     try:
         words = shlex.split(text)
@@ -130,9 +120,3 @@ def _words(text: str) -> list[str]:
     if shutil.which(words[0]) is None:
         raise UsageError(f"--senders {text!r}: {words[0]}: there is no such program here")
     return words
-
-
-def _read_on(pipe: IO[bytes], said: deque[str]) -> None:
-    with pipe:
-        for line in pipe:
-            said.append(line.decode(errors="replace").strip())

@@ -14,17 +14,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from ...errors import BenchError, UsageError
-from ...records.text import printable
 from ..meeting.address import own_host
 from .at_node import SENDER
 from .engine import MachinesError, Reached
+from .last_words import LastWords
 
 PROGRAM = "vllm_bench.machines.engines.by_ray"
 PROBE_S = 5.0  # for a cluster's head to take a connection
@@ -59,7 +58,6 @@ class ByRay:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: str | None = None  # of the process with Ray, and of a cluster of its own
         self._told: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        self._last: deque[str] = deque(maxlen=3)  # lines of its standard error
         self._ended: str | None = None
 
     def attach(self) -> Reached:
@@ -77,12 +75,12 @@ class ByRay:
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        for read, pipe in ((self._hear, self._process.stdout), (self._note, self._process.stderr)):
-            threading.Thread(target=read, args=(pipe,), daemon=True).start()
+        last = LastWords(self._process.stderr, self._note)
+        hearing = (self._process.stdout, last)
+        threading.Thread(target=self._hear, args=hearing, daemon=True).start()
         told = self._next(ATTACH_LIMIT_S)
         if told is None:
-            last = printable(" / ".join(self._last), 300)
-            told = {"problem": f"no node within {ATTACH_LIMIT_S:g} s: {last}"}
+            told = {"problem": f"no node within {ATTACH_LIMIT_S:g} s: {last.so_far()}"}
         if "count" not in told:
             problem: type[BenchError] = UsageError if told.get("usage") else MachinesError
             raise problem(f"--ray {self._address}: {told['problem']}")
@@ -111,22 +109,19 @@ class ByRay:
             return loopback and not (ours != "127.0.0.1" and _reaches(ours, int(port)))
         raise MachinesError(f"--ray {self._address}: no Ray there: nobody takes a connection")
 
-    def _hear(self, pipe: IO[bytes]) -> None:
+    def _hear(self, pipe: IO[bytes], last: LastWords) -> None:
         for line in pipe:
             self._told.put(json.loads(line))
-        why = printable(" / ".join(self._last), 300) or "it was killed"
+        why = last.at_end() or "it was killed"
         self._told.put({"problem": f"the process with Ray ended: {why}"})
 
-    def _note(self, pipe: IO[bytes]) -> None:
-        """Read what Ray complains of, to the end: nobody else does."""
-        for line in pipe:
-            text = line.decode(errors="replace").strip()
-            self._last.append(text)
-            if REFUSED in text:
-                self._told.put({"problem": WHY_REFUSED})
-            elif sum(UNREACHED in line for line in self._last) > 1:
-                hint = NOT_BY_AUTO if self._address == "auto" else ""
-                self._told.put({"problem": WHY_UNREACHED + hint})
+    def _note(self, last: Sequence[str]) -> None:
+        """Tell what Ray complains of, long before it gives up."""
+        if REFUSED in last[-1]:
+            self._told.put({"problem": WHY_REFUSED})
+        elif sum(UNREACHED in line for line in last) > 1:
+            hint = NOT_BY_AUTO if self._address == "auto" else ""
+            self._told.put({"problem": WHY_UNREACHED + hint})
 
     def _next(self, limit_s: float) -> dict[str, Any] | None:
         try:
