@@ -79,13 +79,15 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_line_and_what_it_took_is_
 
 
 def test_a_folder_that_is_gone_ends_the_run_with_a_line_and_all_rows(
-    tmp_path: Path, bench: Callable[[int], subprocess.Popen[str]]
+    tmp_path: Path, bench: Callable[[int], subprocess.Popen[str]], tiny_vllm: TinyVllm
 ) -> None:
+    tiny_vllm.token_gap_s = 0.2  # until the folder is gone
     process = bench(200)
     results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
-    wait_until(lambda: written(results) > 5_000)
+    wait_until(lambda: written(results) > 2_000)
     results.rename(elsewhere)
     results.write_text("no folder any more")
+    tiny_vllm.token_gap_s = 0.005
     assert str(results) in last_words(process)
     assert process.returncode == 1
     (path,) = elsewhere.glob("*.csv")
@@ -97,7 +99,7 @@ def test_a_folder_that_is_gone_ends_the_run_with_a_line_and_all_rows(
 
 def test_a_server_that_dies_ends_the_run_and_leaves_a_row_a_request_sent(tmp_path: Path) -> None:
     with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "5") as server:
-        scenarios = write_scenario(tmp_path, **settings(f"{server.url}/v1", "simulated", 300))
+        scenarios = write_scenario(tmp_path, **settings(f"{server.url}/v1", "simulated", 5000))
         process = start_bench(tmp_path, scenarios, "--give-up-s", "2")
         wait_until(lambda: written(tmp_path / "results") > 10_000)
         server.process.kill()
