@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...prompts.count import TokenCounter
+from ...prompts.fit import overhead_of
 from ...prompts.own.conversations import (
     Conversation,
     choose_conversations,
     holds_conversations,
     read_conversations,
 )
-from ...prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
+from ...prompts.prompt import Prompt, PromptSet, PromptSource
 from ...scenario.load import LoadLevel, levels_of
 from ...scenario.scenario import Scenario, ScenarioError
 from ...sessions.session import SessionError, Sessions
@@ -160,8 +161,7 @@ class PartDraw(Material):
         """About how many tokens all prompts begin with: of a template some come after the text."""
         from ...traces.blocks import AFTER
 
-        (tokens,) = self.counter.count([user_prompt("x", "x")])
-        return max(0, (tokens or 1) - 1 - AFTER)
+        return max(0, overhead_of(self.counter) - AFTER)
 
     def _session_texts(self, seed: int, sessions: Sessions) -> PromptSet:
         from ...sessions.texts import session_prompts
