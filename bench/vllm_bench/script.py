@@ -151,8 +151,11 @@ def answering() -> Iterator[None]:
 def read_env() -> None:
     """Set what .env gives (HF_TOKEN, say) and the environment lacks. Raises EnvFileError."""
     from .env_file import load_env_file
+    from .launcher import PLACEHOLDER
 
     load_env_file(ROOT / ".env", os.environ)
+    if os.environ.get("HF_TOKEN", "").startswith(PLACEHOLDER):
+        del os.environ["HF_TOKEN"]  # the hub would refuse it, for public sets too
 
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
