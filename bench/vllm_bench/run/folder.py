@@ -118,7 +118,7 @@ def _interrupt(path: Path) -> bool:
     if info is None:
         return False
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    notes = [*info.notes, f"the process was killed; marked at {at}"]
+    notes = [*info.notes, f"the process was killed, or could write no more; marked at {at}"]
     number = max(
         info.num_requests, _rows_in(path.with_suffix(".csv"))
     )  # by time: until now unknown
