@@ -61,9 +61,7 @@ def quick(given: Mapping[str, Any]) -> dict[str, object]:
 def check_named(flag: str, name: str, there: Collection[str], file: object) -> None:
     """Raise UsageError where a file has no scenario of this name."""
     if name not in there:
-        raise UsageError(
-            f"{flag} {name}: {file} has {', '.join(there)}{nearest(name, list(there))}"
-        )
+        raise UsageError(f"{flag} {name}: {file} has {', '.join(there)}{nearest(name, there)}")
 
 
 def one_named(found: Mapping[str, T], name: str | None, file: object) -> T:
