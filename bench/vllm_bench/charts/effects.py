@@ -18,7 +18,7 @@ from ..records.text import ABSENT
 from ..summary.levels import Level
 from ..verdict.verdict import LEVELS
 from .against_load import levels_axis, percentile_lines, throughput_lines, times_of
-from .chart import Axis, Chart, Line, Panel, Role, Span, log_times, series_colour
+from .chart import Axis, Chart, Line, Panel, Role, Span, series_colour, times_panel
 
 # By word: what the legend calls it, colour, place (of its mark), role. No two share a mark.
 LOOKS: dict[Word | None, tuple[str, str, int, Role]] = {
@@ -292,9 +292,7 @@ def _times(sides: Sequence[Side], metric: str) -> Panel:
         for place, ((side, (name, levels)), q) in enumerate(looks)
         for line in percentile_lines(levels, f"{name}, p{q:g}", place, metric, q)
     ]
-    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
-    panel = Panel(y=Axis(words=words, unit="ms"), lines=lines)
-    return replace(panel, y=replace(panel.y, log=log_times(panel.heights)))
+    return times_panel(TITLES[metric], lines)
 
 
 def _throughput(sides: Sequence[Side]) -> Panel:

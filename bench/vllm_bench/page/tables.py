@@ -82,6 +82,16 @@ def figure_cell(value: Value, otherwise: str = "", small: str = "") -> Cell:
     return Cell(otherwise or ABSENT)
 
 
+def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
+    """Return a column of the values at a path of attributes."""
+    return Column(heading, doc, lambda row: figure_cell(follow(row, path)), group)
+
+
+def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
+    """Return a column of the untrusted text at a path of attributes."""
+    return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
+
+
 def marked(cell: Cell, runs: Sequence[RunSummary], column: str) -> Cell:
     """Return a figure's cell with its mark where a doubt is about such figures alone."""
     sign = mark(runs, column) if cell.sort is not None else ""
@@ -196,10 +206,6 @@ def _runs(row: LevelRow) -> Cell:
     return Cell(str(every) if counted == every else f"{counted} of {every}", counted)
 
 
-def _goodput(row: LevelRow) -> Cell:
-    return figure_cell(row.level.attainment.goodput_per_s if row.level.attainment else None)
-
-
 LEVELS: tuple[Column[LevelRow], ...] = (
     Column("load", DOCS["load"], lambda r: Cell(level_words(r.level), r.level.load.value), look=""),
     Column("runs", f"{DOCS['runs_counted']}, of all", _runs),
@@ -207,7 +213,7 @@ LEVELS: tuple[Column[LevelRow], ...] = (
         "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
     ),
     Column("met by %", f"attainment: {DOCS['attainment']}", _attained, "objectives"),
-    Column("goodput/s", DOCS["goodput_per_s"], _goodput, "objectives"),
+    _number("goodput/s", DOCS["goodput_per_s"], "level.attainment.goodput_per_s", "objectives"),
     Column("TTFT is", DOCS["ttft_stability"], lambda r: Cell(r.state or ABSENT, r.state), look=""),
     Column("cached %", DOCS["prefix_cache_hit_rate"], lambda r: _percent(r.level.hit_rate)),
 )
@@ -249,16 +255,6 @@ class OfRun(Generic[Row]):
 
     run: RunSummary
     part: Row
-
-
-def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
-    """Return a column of the values at a path of attributes."""
-    return Column(heading, doc, lambda row: figure_cell(follow(row, path)), group)
-
-
-def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
-    """Return a column of the untrusted text at a path of attributes."""
-    return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
 
 
 TTFT, PROMPT = "TTFT ms", "prompt"

@@ -85,15 +85,13 @@ def play(setup: Setup, folder: Path, files: Path) -> Played:
 def _bench(setup: Setup, base_url: str, folder: Path, files: Path) -> None:
     settings = {**DEFAULTS, **setup.scenario, "base_url": base_url}
     scenarios = folder / "scenarios.yaml"
-    scenarios.write_text(
-        json.dumps({"scenarios": {"planted": settings}}), encoding="utf-8"
-    )  # JSON is YAML
+    written = json.dumps({"scenarios": {"planted": settings}})  # JSON is YAML
+    scenarios.write_text(written, encoding="utf-8")
     words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), "--plain"]
     words += ["--workers", str(setup.workers)] if setup.workers else []
     sender = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'bench' / 'sender.py'))}"
-    words += [
-        word for begin in setup.machines for word in ("--senders", f"{begin} {sender}".strip())
-    ]
+    for begin in setup.machines:
+        words += ["--senders", f"{begin} {sender}".strip()]
     with (folder / "bench.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
@@ -121,10 +119,8 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
 def _result(folder: Path) -> Played:
     found = list((folder / "results").glob("*.csv"))
     if len(found) != 1:
-        last = (
-            (folder / "bench.log").read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
-        )
-        raise PlayError(f"no run: {' '.join(last)}")
+        log = (folder / "bench.log").read_text(encoding="utf-8", errors="replace")
+        raise PlayError(f"no run: {' '.join(log.splitlines()[-1:])}")
     summary = summarize(load_run(found[0]))
     load, info = summary.load, summary.info
     assert info is not None

@@ -130,11 +130,6 @@ def pareto(levels: Sequence[Level], gpus: int | None) -> list[ParetoPoint]:
     ]
 
 
-def pareto_points(series: Series) -> list[ParetoPoint]:
-    """Return the points that a series allows."""
-    return pareto(series.levels, gpu_count(series.runs))
-
-
 def dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Return whether a point is better in one figure and at least as good in the other."""
     return one != other and one[0] >= other[0] and one[1] >= other[1]

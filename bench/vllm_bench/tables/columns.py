@@ -61,13 +61,7 @@ def _lengths(metric: str, doc: str) -> list[RunColumn]:
 
 def _figures(part: str, kind: type[Any], prefix: str) -> Iterator[RunColumn]:
     """Yield a column for each figure of a part of the summary that has a meaning (`doc`)."""
-    own = (
-        prefix,
-        "unanswered",
-        "client",
-        "output",
-        "littles",
-    )  # figures with these prefixes keep their names
+    own = (prefix, "unanswered", "client", "output", "littles")  # what begins so keeps its name
     for figure, doc in column_docs(kind):
         name = figure if figure.startswith(own) else f"{prefix}_{figure}"
         yield Column(name, doc, f"{part}.{figure}")

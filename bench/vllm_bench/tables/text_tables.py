@@ -47,9 +47,6 @@ def _measured(text: str) -> bool:
     return text[:1].isdigit() or text.startswith("-")
 
 
-ZERO = ("0", "0 %")
-
-
 def figure_rows(series: Series, where: Where) -> list[list[str]]:
     """Return a row per figure, with a cell for each run; those that no run has are left out.
 
@@ -61,7 +58,7 @@ def figure_rows(series: Series, where: Where) -> list[list[str]]:
         row
         for group in groups_of(where, runs)
         for row in _rows(group, runs)
-        if not set(row[1:]) <= ({ABSENT, *ZERO} if group.unless_zero else {ABSENT})
+        if not set(row[1:]) <= ({ABSENT, "0", "0 %"} if group.unless_zero else {ABSENT})
     ]
 
 
@@ -129,12 +126,9 @@ def unbounded(series: Series) -> list[str]:
 
 
 def _with_intervals(run: RunSummary) -> list[str]:
-    found = (headline_metric(one, run.load) for one in _timed(run))
+    timed = ("ttft_ms", *(["ttfa_ms"] if run.thinking else []), "tpot_ms", "latency_ms")
+    found = (headline_metric(one, run.load) for one in timed)
     return [metric for metric in found if metric in run.distributions]
-
-
-def _timed(run: RunSummary) -> tuple[str, ...]:
-    return ("ttft_ms", *(["ttfa_ms"] if run.thinking else []), "tpot_ms", "latency_ms")
 
 
 def turn_rows(series: Series) -> list[list[str]]:

@@ -32,12 +32,7 @@ def fairness_chart(levels: Sequence[Fairness]) -> Chart | None:
         doc="each class's TTFT (of sessions the time of a job without its waits, where a mark says "
         "so) in the mix over the same alone, with the same arrivals",
         note=". ".join([f"{_compared(shown)}; 1: as if alone", *map(_note, shown)]),
-        x=Axis(
-            words="in the mix ÷ alone",
-            ticks=_ticks(span),
-            log=True,
-            span=span,
-        ),
+        x=Axis(words="in the mix ÷ alone", ticks=_ticks(span), log=True, span=span),
         panels=[_panel(one, span) for one in shown],
         panel_in=ROW_IN * rows + HEAD_IN,
     )
@@ -98,9 +93,10 @@ def _words(one: Fairness, name: str) -> str:
 
     Words take their room from the marks.
     """
-    reasons = {s.absent for s in one.slowdowns if s.class_name == name}
+    own = [s for s in one.slowdowns if s.class_name == name]
+    reasons = {s.absent for s in own}
     if len(reasons) > 1 or None in reasons:
-        return _beside(one, name)
+        return "\n".join(f"p{s.percentile:g} {_digits(s)}" for s in own)
     return "\n".join(textwrap.wrap(str(reasons.pop()), SHORT))
 
 
@@ -135,12 +131,6 @@ def _ends(found: Slowdown, span: Span) -> Span:
         return np.nan, np.nan
     low, high = found.interval.low, found.interval.high
     return (low if low > span[0] else -np.inf), (high if high < span[1] else np.inf)
-
-
-def _beside(one: Fairness, name: str) -> str:
-    """Return a class's slowdowns in digits, or why there is none."""
-    of_each = [s for s in one.slowdowns if s.class_name == name]
-    return "\n".join(f"p{s.percentile:g} {_digits(s)}" for s in of_each)
 
 
 def _digits(found: Slowdown) -> str:
