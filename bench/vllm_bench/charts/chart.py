@@ -154,6 +154,12 @@ def times_panel(title: str, lines: Sequence[Line], rules: Sequence[Rule] = ()) -
     return replace(panel, y=replace(panel.y, log=log_times(panel.heights)))
 
 
+def upright_line(name: str, ends: Span) -> Line:
+    """Return the line of a ratio of 1, behind the rows of a panel."""
+    x, y = np.ones(2), np.array(ends)
+    return Line(name=name, x=x, y=y, role="thin", colour="ink", legend=None)
+
+
 # ---- the look: colours, dashes, marks, scales ----
 
 Theme = Mapping[str, str]

@@ -70,6 +70,11 @@ class Attainment:
         return tuple(o for o in self.outcomes if o.word == "not shown")
 
     @property
+    def failing(self) -> str:
+        """Those missed, and those not shown with what it takes, in words."""
+        return "; ".join(o.short_words for o in (*self.missed, *self.not_shown))
+
+    @property
     def on_shares(self) -> tuple[Outcome, ...]:
         """The outcomes of objectives on a share of the requests, or of the jobs: not on rates."""
         return tuple(o for o in self.outcomes if isinstance(o, Outcome))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from ..figures.digits import needs, short
+from ..figures.digits import interval_words, needs, short
 from ..figures.machines.side import MachineSide
 from ..figures.metrics import TITLES
 from ..records.row import Column as Figure
@@ -17,7 +17,7 @@ from ..stats.distribution import min_samples
 from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS
-from ..tables.group import Group, Where, groups_of, interval_words, lacking, mark, word_on
+from ..tables.group import Group, Where, groups_of, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
 from ..tables.level_lines import level_words
 from ..tables.machines.machine_lines import lost, shown

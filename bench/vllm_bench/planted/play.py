@@ -55,8 +55,7 @@ class Judged:
 
     situation: Situation
     off: Off | None
-    level: str
-    verdict: str  # with its codes
+    verdict: str  # the word, with its codes
     right: bool
 
 
@@ -65,7 +64,7 @@ def judged(situation: Situation, played: Played, meant: Played) -> Judged:
     shown = {name: played.shown[name] for name in situation.figures}
     off = furthest_off(shown, meant.true)
     verdict = played.summary.verdict
-    return Judged(situation, off, verdict.level, headline(verdict), is_right(off, verdict.level))
+    return Judged(situation, off, headline(verdict), is_right(off, verdict.level))
 
 
 def play(setup: Setup, folder: Path, files: Path) -> Played:

@@ -144,11 +144,6 @@ class RunSummary(OfRun):
         """Successes over all requests that ended, failures included; None where none did."""
         return self.succeeded / self.requests if self.requests else None
 
-    @property
-    def left_out(self) -> int:
-        """Requests sent outside the steady window, of which the figures are not."""
-        return self.requests - self.counted
-
     def percentile(self, metric: str, percentile: float) -> float | None:
         """Return a metric's percentile; None: no such values, or too few."""
         found = self.distributions.get(metric)

@@ -11,7 +11,6 @@ from ..figures.digits import needs, short, spread
 from ..figures.metrics import IN_A_CELL
 from ..records.text import ABSENT
 from ..scenario.load import Unit
-from ..stats.batches import Interval
 from ..summary.summary import RunSummary
 from ..verdict.finding import Family
 from ..verdict.verdict import Level
@@ -75,11 +74,6 @@ def schedule(run: RunSummary) -> str:
 def in_flight(run: RunSummary) -> str:
     """Return the mean and the largest number of requests in flight."""
     return f"{run.in_flight.mean:.1f} / {run.in_flight.peak}" if run.in_flight else ABSENT
-
-
-def interval_words(found: Interval, show: Callable[[float], str] = short) -> str:
-    """Return `100 to 140`, or `≥ 100` where there is no upper bound."""
-    return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
 
 
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_(?P<unit>m?s)")

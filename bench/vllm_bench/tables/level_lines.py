@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..answers.lost import side_words
 from ..figures.absent import observed
 from ..figures.attained import Attainment
-from ..figures.digits import counted, short
+from ..figures.digits import counted, interval_words, short
 from ..figures.metrics import TITLES
 from ..figures.objectives import Word
 from ..records.text import printable
@@ -22,7 +22,7 @@ from ..summary.levels import Level, Series, series_of
 from ..summary.stability import stability
 from ..summary.summary import RunSummary
 from .columns import REPEATED
-from .group import PERCENTILE, Where, interval_words
+from .group import PERCENTILE, Where
 from .level_columns import over_runs
 from .machines.machine_lines import machine_lines, machine_rows
 from .text_tables import figure_rows
@@ -85,9 +85,7 @@ def tier_words(series: Series, tier: str) -> str:
     found = level.tiers.get(tier)
     if found is None:
         return level.invalid or "its runs had other objectives"
-    return "; ".join(
-        [WORDS[found.word], *(o.short_words for o in (*found.missed, *found.not_shown))]
-    )
+    return "; ".join(filter(None, (WORDS[found.word], found.failing)))
 
 
 def _level_objectives(level: Level) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..figures.digits import allowed, counted, short
+from ..figures.digits import allowed, counted, interval_words, short
 from ..figures.machines.reads import reads_in_words
 from ..figures.metrics import TITLES, headline_metric
 from ..records.text import ABSENT
@@ -14,7 +14,7 @@ from ..summary.calibration import in_words
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, Turn, named, with_classes
 from .columns import BY_NAME
-from .group import Group, Where, groups_of, interval_words, lacking, legend, mark
+from .group import Group, Where, groups_of, lacking, legend, mark
 
 EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
 TAILS = (50.0, 95.0, 99.0)

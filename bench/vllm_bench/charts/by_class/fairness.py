@@ -10,7 +10,7 @@ import numpy as np
 from ...classes.fairness import Fairness
 from ...classes.slowdown import PERCENTILES, Slowdown
 from ...records.text import printable
-from ..chart import Axis, Chart, Line, Panel, Span, series_colour
+from ..chart import Axis, Chart, Line, Panel, Span, series_colour, upright_line
 
 ROW_IN, HEAD_IN = 0.55, 0.7
 SHORT = 24  # characters of a line beside a row
@@ -74,16 +74,13 @@ def _panel(one: Fairness, span: Span) -> Panel:
     names = [s.class_name for s in one.of(PERCENTILES[0])]
     heights = np.arange(len(names), dtype=np.float64)
     ends = (-0.5, len(names) - 0.5)
-    equal = Line(
-        name="as alone", x=np.ones(2), y=np.array(ends), role="thin", colour="ink", legend=None
-    )
     return Panel(
         y=Axis(
             words=one.load.words,
             ticks=[(at, printable(n, 32)) for at, n in zip(heights, names, strict=True)],
             span=ends[::-1],  # the first on top
         ),
-        lines=[equal, *_marks(one, span)],
+        lines=[upright_line("as alone", ends), *_marks(one, span)],
         beside=[(at, _words(one, n)) for at, n in zip(heights, names, strict=True)],
     )
 

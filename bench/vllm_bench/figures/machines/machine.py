@@ -24,7 +24,6 @@ class Machine:
     """One of several machines that sent a run; what isn't known is None."""
 
     name: str  # as the column `machine` has it
-    host: str | None = None
     cores: int | None = None
     nice: int | None = None
     boot_id: str | None = None
@@ -55,7 +54,6 @@ def _machine(found: dict[str, Any]) -> Machine:
     late = found.get("lost") is not None or "rows" not in found
     return Machine(
         name=found["machine"],
-        host=found.get("host"),
         cores=found.get("cores"),
         nice=found.get("nice"),
         boot_id=found.get("boot_id"),
