@@ -68,10 +68,6 @@ def _tokens_per_chunk(facts: Facts) -> Sample:
     return _of_rows(facts, chunks, facts.measured & (events > 0))
 
 
-def _send_lag(facts: Facts) -> Sample:
-    return _of_rows(facts, facts.frame["send_lag_ms"], facts.counted)
-
-
 def _thinking_tokens(facts: Facts) -> Sample:
     thought = facts.measured & facts.frame.has("thoughts")
     return _of_rows(facts, facts.frame["thinking_tokens"].astype(np.float64), thought)
@@ -129,7 +125,7 @@ METRICS: tuple[Metric, ...] = (
         "send_lag_ms",
         "send lag",
         "the client's own lateness, over the counted requests, failures too",
-        _send_lag,
+        lambda facts: _of_rows(facts, facts.frame["send_lag_ms"], facts.counted),
     ),
     Metric("job_s", "job", "a session's first send to the end of its last turn", _job("job_s")),
     Metric(

@@ -253,9 +253,8 @@ def _tokens_in_flight(facts: Facts) -> float:
     rows, flight = facts.succeeded, facts.flight
     if flight is None or not len(rows):
         return 0.0
-    return (
-        flight.mean * (facts.total("prompt_tokens") + facts.total("completion_tokens")) / len(rows)
-    )
+    tokens = facts.total("prompt_tokens") + facts.total("completion_tokens")
+    return flight.mean * tokens / len(rows)
 
 
 @check("the length of a block is the finest step that a cache knows")
@@ -308,9 +307,9 @@ def pictures_cached(facts: Facts) -> Doubt | None:
 )
 def prompt_reuse(facts: Facts) -> Doubt | None:
     """Prompts were sent more than once, so the prefix cache may have helped."""
-    uses = facts.info.prompts.get("max_uses") if facts.info else None
+    uses = (facts.info.prompts.get("max_uses") or 0) if facts.info else 0
     salted = facts.setting("cache") != "natural"  # each use has a salt of its own
-    if not isinstance(uses, int) or uses <= 1 or salted or cache_hit_rate(facts) is not None:
+    if uses <= 1 or salted or cache_hit_rate(facts) is not None:
         return None
     return Doubt(
         f"prompts were sent up to {uses} times in this run",
