@@ -74,15 +74,13 @@ from vllm_bench.flags import (
     some_seconds,
     whole,
 )
-from vllm_bench.script import RESULTS, ROOT, parser_of, read_env, run, say
+from vllm_bench.script import RESULTS, ROOT, SCENARIOS, add_results, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.summary.summary import RunSummary
-
-SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 
 
 def main() -> int:
@@ -178,8 +176,7 @@ def _parse() -> argparse.Namespace:
     elsewhere.add_argument("--telemetry-command", type=_command, metavar="CMD", help=command)
     elsewhere.add_argument("--dcgm-url", type=_page, metavar="U", help="its DCGM exporter's page")
     add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
-    results = "folder for results (default: results, next to bench)"
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
+    add_results(parser)
     add_sending(parser)
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     texts = "keep what answers to questions say, in answers/<run_id>.jsonl (quality)"
@@ -230,15 +227,11 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
 
 def _given(args: argparse.Namespace) -> dict[str, object]:
     """Return the settings that flags give, by key. Raises UsageError."""
-    from vllm_bench.scenario.by_flags import FLAGS, quick, with_assigned
+    from vllm_bench.scenario.by_flags import given_by
     from vllm_bench.scenario.scenario import KNOWN_KEYS
 
-    flags = {key: getattr(args, key) for key in FLAGS if key not in ("slo", "telemetry")}
-    flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
-    found = {key: value for key, value in flags.items() if value is not None}
-    if args.quick:
-        found = {**quick(found), **found}
-    return with_assigned(found, args.set, KNOWN_KEYS, args.slo)
+    telemetry = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
+    return given_by(vars(args), KNOWN_KEYS, telemetry=telemetry)
 
 
 def _without_a_file(args: argparse.Namespace, given: dict[str, object]) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import RESULTS, ROOT, parser_of, run
+from vllm_bench.script import ROOT, add_results, parser_of, run
 from vllm_bench.simulator import simulator
 
 # Of the scenario's levels one is light, one fills this server's batches, and one is too much.
@@ -69,13 +69,14 @@ def main() -> int:
         status = next((code for code in told if code not in VERDICTS), 0)
     except KeyboardInterrupt:
         return 130
-    print(AFTERWARDS.format(folder=_shown(folder)))
+    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder
+    print(AFTERWARDS.format(folder=shown))
     return status
 
 
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    parser.add_argument("--results-dir", type=Path, default=RESULTS, metavar="D")
+    add_results(parser)
     return parser.parse_args()
 
 
@@ -101,10 +102,6 @@ def _run(script: str, *words: str, quiet: bool = False) -> int:
         except KeyboardInterrupt:
             # A terminal signals the script as well; a kill of this process alone doesn't.
             process.send_signal(signal.SIGINT)
-
-
-def _shown(folder: Path) -> str:
-    return os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -
 
 from vllm_bench.errors import UsageError
 from vllm_bench.flags import whole
-from vllm_bench.script import ROOT, parser_of, read_env, run
+from vllm_bench.script import SCENARIOS, parser_of, read_env, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.prompts.prompt import Prompt, PromptSet
@@ -75,15 +75,10 @@ def _parse() -> argparse.Namespace:
     add("--scenarios", type=Path, metavar="F", help="its file (default: bench/scenarios.yaml)")
     add("--base-url", metavar="U", help="count with the server at U (ending in /v1)")
     add("--save-text", type=Path, metavar="F", help="write all chosen prompts as text for people")
-    add(
-        "--save-jsonl",
-        type=Path,
-        metavar="F",
-        help="write all chosen prompts as JSON lines, for file:F",
-    )
+    lines = "write all chosen prompts as JSON lines, for file:F"
+    add("--save-jsonl", type=Path, metavar="F", help=lines)
     args = parser.parse_args()
-    problem = _contradiction(args)
-    if problem:
+    if problem := _contradiction(args):
         parser.error(problem)
     return args
 
@@ -172,7 +167,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
     from vllm_bench.scenario.by_flags import check_named
     from vllm_bench.scenario.scenario import load_scenarios
 
-    path = args.scenarios or ROOT / "bench" / "scenarios.yaml"
+    path = args.scenarios or SCENARIOS
     overrides = {"base_url": args.base_url} if args.base_url else {}
     scenarios = load_scenarios(path, overrides)
     check_named("--scenario", args.scenario, scenarios, path)

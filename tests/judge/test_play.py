@@ -100,5 +100,5 @@ def working_in(folder: Path) -> list[str]:
         except OSError:
             continue  # gone meanwhile
         if os.fsencode(folder) in words and int(path.parent.name) != os.getpid():
-            found.append(words.decode().replace("\0", " "))
+            found.append(os.fsdecode(words).replace("\0", " "))
     return found

@@ -231,7 +231,7 @@ def _in_lines(load: Load) -> str:
 
 
 def _how_to_read(series: Series) -> str:
-    bars = "Bars: 95 % intervals; without an upper end, or with an arrow: no upper bound"
+    bars = "Bars: 95 % intervals; with an arrow: no upper bound"
     parts = [bars, "Hollow mark: INVALID, or its runs disagree: no part of a line"]
     if any(len(level.figures_of) > 1 for level in series.levels):
         parts = ["Line: of the rows of all a level's runs; small dots: each run", *parts]

@@ -22,6 +22,7 @@ from ..env_file import MOST_BYTES, EnvFileError, parse_env
 from ..launcher import (
     OF_COMPOSE,
     OF_THE_LAUNCHER,
+    PLACEHOLDER,
     SECRETS,
     SETTINGS,
     asked_of,
@@ -41,7 +42,6 @@ DEFAULT_PORT = 8000
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 VARIABLES = (*SETTINGS, *SECRETS, *OF_COMPOSE, *OF_THE_LAUNCHER, "EXTRA_ARGS")
 MOST_VALUE = 4096  # characters of a value
-PLACEHOLDER = "hf_your_"  # of .env.example: it counts as not set
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,15 @@ def one_named(found: Mapping[str, T], name: str | None, file: object) -> T:
     return found[name]
 
 
+def given_by(flags: Mapping[str, Any], known: Collection[str], **more: object) -> dict[str, Any]:
+    """Return the settings that a script's flags give, by key. Raises UsageError."""
+    own = {**{key: flags.get(key) for key in FLAGS if key != "slo"}, **more}
+    found = {key: value for key, value in own.items() if value is not None}
+    if flags.get("quick"):
+        found = {**quick(found), **found}
+    return with_assigned(found, flags["set"], known, flags["slo"])
+
+
 def with_assigned(
     found: Mapping[str, object],
     settings: Iterable[str] | None,

@@ -105,18 +105,12 @@ def read_sessions(path: Path) -> Sessions | None:
 
 
 def _format_of(file: Path) -> Format | None:
-    first = _first(file)
-    if first is None:
-        return None
-    return next((form for form in FORMATS if form.fits(first)), None)
-
-
-def _first(file: Path) -> Given | None:
-    """Return the first object of a file; None: it isn't JSON, or empty. Raises SessionError."""
+    """Return what a file begins as; None: as none, or it isn't JSON. Raises SessionError."""
     try:
-        return next((row.given for row in rows_of(file)), None)
+        first = next((row.given for row in rows_of(file)), None)
     except NotJsonError:
         return None
+    return next((form for form in FORMATS if first is not None and form.fits(first)), None)
 
 
 def _made(path: Path, form: Format, sessions: Sequence[Session], tally: Tally) -> Sessions:

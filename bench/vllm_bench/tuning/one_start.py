@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import BenchError, UsageError
 from ..experiments.visits import of_pair, thrown_away
-from ..launch.check import mismatches
+from ..launch.check import checked
 from ..launch.env import Settings, settings_of
 from ..launch.left_behind import Process
 from ..launch.ports import is_free
@@ -105,7 +105,7 @@ class Starts:
             names = [model.id for model in control.models()]
         trial = trial.model_copy(update={"ready_s": round(ready_s, 3), "server": in_force(told)})
         self.say(f"  ready in {ready_s:.1f} s")
-        if wrong := mismatches(server.settings, told):
+        if wrong := checked(server.settings, told).wrong:
             return _failed(trial, f"not what was asked: {'; '.join(wrong)}", [])
         scenario = self._for(server.settings, step, names, told)
         own = self._knowing(server.settings, told)

@@ -297,11 +297,11 @@ def test_a_foreman_waits_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
     def foreman() -> None:
         hello = Hello("orders", "a", OURS)
         make = lambda kind: dataclasses.replace(hello, kind=kind)  # noqa: E731
-        came.append(dial(where, KEY, make, 30.0, lambda _: waited.set()))
+        came.append(dial(where, KEY, make, LIMIT_S, lambda _: waited.set()))
 
     thread = threading.Thread(target=foreman)
     thread.start()
-    assert waited.wait(30)
+    assert waited.wait(LIMIT_S)
     with opened(at=where) as door:
         wait_until(door.whole)
         thread.join()
