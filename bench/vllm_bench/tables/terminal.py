@@ -19,6 +19,7 @@ from ..records.text import printable
 from ..summary.levels import Series, series_of
 from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
+from ..verdict.finding import Severity
 from ..verdict.verdict import finding_text
 from . import compared
 from .group import Where
@@ -86,7 +87,8 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
             yield from (_indented(finding_text(f), plain) for f in summary.verdict.doubts)
     for note, runs in shared_notes(summaries):
         of = f" [{printable(runs)}]" if len(summaries) > 1 else ""
-        yield Text(f"{finding_text(note)}{of}", style="dim")
+        before = "beside the verdict: " if note.severity > Severity.NOTE else ""
+        yield Text(f"{before}{finding_text(note)}{of}", style="dim")
 
 
 def _table(series: Series, width: int | None) -> Iterable[RenderableType]:
