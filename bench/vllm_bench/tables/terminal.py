@@ -121,7 +121,13 @@ def _width(cells: Sequence[str]) -> int:
 
 
 def _by_figure(rows: Sequence[Sequence[str]], width: int | None) -> Iterable[Text]:
-    """Yield a line per figure, a column per run; runs that don't fit follow in a further block."""
+    """Yield a line per figure, a column per run; runs that don't fit follow in a further block.
+
+    A figure in words that are too long for a column stands below, for all runs.
+    """
+    room = (width or UNBOUNDED) - _width([row[0] for row in rows]) - 2
+    long = [row for row in rows if _width(row[1:]) > room]
+    rows = [row for row in rows if row not in long]
     names, *columns = [(_width(column), column) for column in zip(*rows, strict=True)]
     while columns:
         room, fits = (width or UNBOUNDED) - names[0], 0
@@ -132,6 +138,8 @@ def _by_figure(rows: Sequence[Sequence[str]], width: int | None) -> Iterable[Tex
             figures = [(of[place].rjust(2 + size), STYLES.get(of[place], "")) for size, of in block]
             yield Text.assemble(name.ljust(names[0]), *figures)
         yield from [Text()] if columns else []
+    for name, *of in long:
+        yield Text(f"{name}: {' | '.join(of)}")
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:
