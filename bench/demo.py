@@ -39,7 +39,7 @@ These figures come from a SIMULATOR: there was no GPU and no model.
   {folder}/summary.md      the verdicts and the table, to paste into a pull request
   {folder}/summary.csv     one row per run
   {folder}/*.csv           one row per request; the *.json of the same name: what the run was
-  {folder}/plots/          the pictures
+  {folder}/plots/          the pictures; the one to begin with is demo_load.png
   {folder}/report.html     everything on one page: open it in a browser
 
 Next, on a machine with a GPU and vLLM:
