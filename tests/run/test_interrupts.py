@@ -23,9 +23,9 @@ from vllm_bench.interrupts import (
 from vllm_bench.program import run_to_end
 from vllm_bench.simulator import simulator
 
-LONG = [sys.executable, "-c", "import time; time.sleep(600)"]
-
 from tests.support.beside.waiting import LIMIT_S, wait_until
+
+LONG = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 def handlers() -> list[object]:
