@@ -33,9 +33,9 @@ what is found is then true of these two processes.
 and only what both looks call slower is red (docs/CI.md).
 
 Exit codes: 0 done, and nothing that counts is slower (--check: green); 3 a measure is slower in B
-(red); 4 nothing could be judged, as with under 8 visits (--check: or nothing at one of the levels);
-1 a server doesn't start, twice, or a visit can't be made; 2 wrong usage: an env file, a scenario, a
-port that is taken; 130 interrupted.
+(red); 4 there is no word at one of the levels or at all, as with under 8 visits; 1 a server doesn't
+start, twice, or a visit can't be made; 2 wrong usage: an env file, a scenario, a port that is
+taken; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -42,8 +42,9 @@ Nothing is written without --out. What differs between the sides (server, settin
 stands above the figures. Where the hardware differs there is no word without --other-hardware.
 
 Exit codes: 0 done, and nothing that counts is slower; 3 a measure is slower in B (any but joules
-per token); 4 nothing could be judged; 1 a run's file is missing, damaged or another run's (a line
-says which; the rest is still compared), or --out can't be written; 2 wrong usage; 130 interrupted.
+per token); 4 there is no word on a level, or on all; 1 a run's file is missing, damaged or another
+run's (a line says which; the rest is still compared), or --out can't be written; 2 wrong usage;
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check the verdict: runs with something planted, against a simulator that records the truth.
 
-    python bench/judge.py                     all cases, about 12 minutes
+    python bench/judge.py                     all cases, about 18 minutes
     python bench/judge.py --list              their names
     python bench/judge.py --only NAME ...     some of them
     python bench/judge.py --table             a Markdown table, as docs/METHOD.md has it

@@ -178,8 +178,11 @@ def working_folder(keep: Path | None, prefix: str) -> Iterator[Path]:
 def read_env() -> None:
     """Set what .env gives (HF_TOKEN, say) and the environment lacks. Raises EnvFileError."""
     from .env_file import load_env_file
+    from .launcher import PLACEHOLDER
 
     load_env_file(ROOT / ".env", os.environ)
+    if os.environ.get("HF_TOKEN", "").startswith(PLACEHOLDER):
+        del os.environ["HF_TOKEN"]  # the hub would refuse it, for public sets too
 
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:

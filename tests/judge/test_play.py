@@ -56,7 +56,7 @@ def test_what_a_proxy_holds_back_is_an_error_of_what_is_shown(inputs: Path) -> N
     assert case.off is not None
     assert case.off.figure.startswith("TTFT")
     assert case.off.share > 1  # seven tokens of 10 ms on 30 ms
-    assert case.right == (case.level != "VALID")
+    assert case.right == (case.verdict != "VALID")
     for text in (plain([case]), markdown([case])):
         assert case.verdict in text
 
@@ -68,7 +68,7 @@ def test_users_whose_requests_fail_wait_for_ever(inputs: Path) -> None:
     played = play(situation.setup, inputs / "case", inputs)
     assert played.true["TTFT p95"] == math.inf
     case = judged(situation, played, played)
-    assert case.right == (case.level != "VALID")
+    assert case.right == (case.verdict != "VALID")
 
 
 def test_a_case_that_cannot_run_says_why_in_a_line(inputs: Path) -> None:
@@ -100,5 +100,5 @@ def working_in(folder: Path) -> list[str]:
         except OSError:
             continue  # gone meanwhile
         if os.fsencode(folder) in words and int(path.parent.name) != os.getpid():
-            found.append(words.decode().replace("\0", " "))
+            found.append(os.fsdecode(words).replace("\0", " "))
     return found

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from tests.support.beside.ports import free_port
 from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import TinyVllm
 from tests.support.reading import one_line
+from tools.hostile.processes import lives
 
 pytestmark = pytest.mark.process
 
@@ -46,13 +47,6 @@ def launcher(folder: Path, script: str) -> Path:
     path = folder / "launch.sh"
     path.write_text(f'exec "{sys.executable}" "{body}"\n')
     return path
-
-
-def is_gone(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return True
 
 
 def wait_for_file(path: Path) -> str:
@@ -78,7 +72,7 @@ def test_it_starts_serves_tells_and_ends(log: Path) -> None:
             with closing(server.server()) as control:
                 assert [model.id for model in control.models()] == ["tiny"]
                 told = said(control, log)
-        assert is_gone(pid)
+        assert not lives(pid)
         assert not sockets_on(asked.port)
         assert not server.is_alive
     assert (told["max_num_seqs"], told["max_model_len"]) == (8, 2000)
@@ -187,17 +181,22 @@ def test_what_the_launcher_refuses_is_the_reason(
 def test_one_that_is_never_ready_ends_at_the_limit(log: Path, tmp_path: Path) -> None:
     script = "print('loading', flush=True); time.sleep(600)"
     server = ServerProcess(settings(), log, launcher(tmp_path, script))
-    waited = list[float]()
+
+    def told(waited_s: float) -> None:
+        assert waited_s > 0
+        raise TimeoutError
+
     with server:
         wait_for_file(log)
         pid = server.pid
+        with pytest.raises(TimeoutError):
+            server.ready(LIMIT_S, told)
         with pytest.raises(StartFailedError) as failure:
-            server.ready(0.5, waited.append)
+            server.ready(0.0)
     assert failure.value.status is None
     assert failure.value.lines == ["loading"]
-    assert waited
     assert pid is not None
-    assert is_gone(pid)
+    assert not lives(pid)
 
 
 CHILDREN = """
@@ -224,7 +223,7 @@ def test_no_child_is_left_not_even_of_a_group_of_its_own(
             with pytest.raises(StartFailedError):
                 server.ready(LIMIT_S)
             assert len(members(server.pid)) == 2
-    assert all(is_gone(pid) for pid in found)
+    assert not any(map(lives, found))
 
 
 def test_one_that_hears_no_sigterm_is_killed(
@@ -236,7 +235,7 @@ def test_one_that_hears_no_sigterm_is_killed(
         wait_for_file(log)
         pid = server.pid
     assert pid is not None
-    assert is_gone(pid)
+    assert not lives(pid)
 
 
 DRIVER = """
@@ -286,4 +285,4 @@ def test_ctrl_c_leaves_no_server_and_a_second_one_hurries(
     assert driver.poll() is None
     driver.send_signal(signal.SIGINT)
     assert driver.wait(LIMIT_S) == 130
-    assert is_gone(pid)
+    assert not lives(pid)

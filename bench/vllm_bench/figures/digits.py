@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..records.text import ABSENT
+from ..stats.batches import Interval
 from ..stats.distribution import Distribution, min_samples
 
 
@@ -31,6 +32,11 @@ def allowed(value: float | None, percentile: float) -> str:
 def needs(percentile: float) -> str:
     """Return what a table shows where there are too few samples for a percentile."""
     return f"needs {min_samples(percentile)}"
+
+
+def interval_words(found: Interval, show: Callable[[float], str] = short) -> str:
+    """Return `100 to 140`, or `≥ 100` where there is no upper bound."""
+    return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
 
 
 def spread(found: Distribution | None) -> str:

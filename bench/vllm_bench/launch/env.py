@@ -19,7 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..env_file import MOST_BYTES, EnvFileError, parse_env
-from ..launcher import OF_COMPOSE, OF_THE_LAUNCHER, SECRETS, SETTINGS, asked_of, problem_with
+from ..launcher import (
+    OF_COMPOSE,
+    OF_THE_LAUNCHER,
+    PLACEHOLDER,
+    SECRETS,
+    SETTINGS,
+    asked_of,
+    problem_with,
+)
 from ..scenario.scenario import Scenario
 from ..scenario.secrets import (
     MASK,
@@ -36,7 +44,6 @@ ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S1
 VARIABLES = (*SETTINGS, *SECRETS, *OF_COMPOSE, *OF_THE_LAUNCHER, "EXTRA_ARGS")
 MOST_VALUE = 4096  # characters of a value
 API_KEY = "VLLM_API_KEY"
-PLACEHOLDER = "hf_your_"  # of .env.example: it counts as not set
 
 
 @dataclass(frozen=True, slots=True)

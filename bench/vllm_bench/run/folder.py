@@ -112,7 +112,7 @@ def _interrupt(path: Path) -> bool:
     if info is None:
         return False
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    notes = [*info.notes, f"the process was killed; marked at {at}"]
+    notes = [*info.notes, f"the process was killed, or could write no more; marked at {at}"]
     number = info.num_requests
     with suppress(RecordsError):  # by time: until now unknown
         number = max(info.num_requests, count_rows(path.with_suffix(".csv")))

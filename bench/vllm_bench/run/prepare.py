@@ -17,7 +17,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from ..errors import BenchError, UsageError
 from ..plan.classes import scenarios_of
 from ..plan.draw import plans_of
-from ..plan.drawing.part import Material
+from ..plan.drawing.part import Material, recorded_requests, recorded_sessions
 from ..plan.drawing.texts import scenario_counter
 from ..plan.part import Part
 from ..plan.plan import Plan
@@ -156,6 +156,19 @@ def check_files(scenario: Scenario) -> None:
         if path is not None and not _exists(path):
             shown = printable(path)
             raise ScenarioError(f"scenario {scenario.name}: {key}: {shown}: no such file")
+
+
+def read_files(scenario: Scenario, environ: Environment) -> None:
+    """Read the prompts and traces that a scenario names, for what is wrong with them alone.
+
+    Raises ScenarioError, PromptError.
+    """
+    for each in scenarios_of(scenario):
+        if each.dataset.startswith("file:"):
+            with _told_of(each, environ):
+                load_source(each.dataset, cache_dir=default_cache_dir(environ))
+        if each.trace is not None and recorded_sessions(each) is None:
+            recorded_requests(each)
 
 
 def _exists(path: str | Path) -> bool:

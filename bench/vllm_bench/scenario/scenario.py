@@ -191,7 +191,7 @@ def load_scenarios(
     _refuse_unknown(f"{path}: defaults", defaults)
     found: dict[str, Scenario] = {}
     for name, body in scenarios.items():
-        where = f"{path}: scenario {word(name)}"
+        where = "the flags" if alone else f"{path}: scenario {word(name)}"
         if not isinstance(name, str):
             raise ScenarioError(f"{where}: its name must be a text: put it in quotes")
         settings = _section(where, "settings", body if body is not None else {})

@@ -100,7 +100,8 @@ def _scenario(name: str, series: Series) -> str:
     parts = [head, table, notes]
     for title, figures, lines in sections(series):
         parts.append(f"### {title}")
-        parts += [_table(figures[0], _escaped(figures[1:]))] if figures else []
+        cells = [list(map(markdown, row)) for row in figures[1:]]  # names from elsewhere, too
+        parts += [_table(figures[0], cells)] if figures else []
         parts += [_list(markdown(line) for line in lines)] if lines else []
     turns = turn_rows(series)
     if turns:
@@ -111,11 +112,6 @@ def _scenario(name: str, series: Series) -> str:
         parts += [above, _table((unit, *INTERVAL_HEADINGS), intervals)]
         parts += [_list(lines)] if (lines := unbounded(series)) else []
     return "\n\n".join(parts)
-
-
-def _escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return rows whose cells may have names from elsewhere in them."""
-    return [[markdown(cell) for cell in row] for row in rows]
 
 
 def _asked(runs: Sequence[RunSummary]) -> str:

@@ -103,13 +103,7 @@ class PartDraw(Material):
         """The sessions of the trace; None: there is no trace, or none of sessions."""
         if self.scenario.trace is None:
             return None
-        from ...sessions.read import is_session_trace, read_sessions
-
-        path, where = Path(self.scenario.trace).expanduser(), f"scenario {self.scenario.name}"
-        try:
-            found = read_sessions(path) if path.is_dir() or is_session_trace(path) else None
-        except SessionError as e:
-            raise ScenarioError(f"{where}: trace: {e}") from e
+        where, found = f"scenario {self.scenario.name}", recorded_sessions(self.scenario)
         keys = ("history", "max_gap_s", "depth", "length_divisor")
         asked = [key for key in keys if getattr(self.scenario, key) is not None]
         if found is None and (asked or self.scenario.concurrencies):
@@ -273,18 +267,8 @@ class PartDraw(Material):
         return min(wanted, max(turns, found - found % turns))
 
     def _trace(self, speed: float) -> Trace:
-        from ...traces.trace import TraceError, read_trace
-
         scenario = self.scenario
-        try:
-            trace = read_trace(
-                Path(scenario.trace or "").expanduser(),
-                speed=speed,
-                limit_s=scenario.duration_s,
-                limit_count=scenario.num_requests,
-            )
-        except TraceError as e:
-            raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e
+        trace = recorded_requests(scenario, speed)
         if self.max_model_len is not None:
             trace = trace.within(self.max_model_len)
         if trace.requests:
@@ -320,3 +304,29 @@ class PartDraw(Material):
             return None
         path = path.expanduser()
         return read_conversations(path) if holds_conversations(path) else None
+
+
+def recorded_sessions(scenario: Scenario) -> Sessions | None:
+    """Read the sessions of a scenario's trace; None: it has requests. Raises ScenarioError."""
+    from ...sessions.read import is_session_trace, read_sessions
+
+    path = Path(scenario.trace or "").expanduser()
+    try:
+        return read_sessions(path) if path.is_dir() or is_session_trace(path) else None
+    except SessionError as e:
+        raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e
+
+
+def recorded_requests(scenario: Scenario, speed: float = 1.0) -> Trace:
+    """Read the requests of a scenario's trace, as far as they are sent. Raises ScenarioError."""
+    from ...traces.trace import TraceError, read_trace
+
+    try:
+        return read_trace(
+            Path(scenario.trace or "").expanduser(),
+            speed=speed,
+            limit_s=scenario.duration_s,
+            limit_count=scenario.num_requests,
+        )
+    except TraceError as e:
+        raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e
