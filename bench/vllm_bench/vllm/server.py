@@ -53,11 +53,7 @@ class Server:
     """A vLLM server, through its control endpoints."""
 
     def __init__(
-        self,
-        base_url: str,
-        api_key: str | None,
-        headers: dict[str, str],
-        tls: Tls | None = None,
+        self, base_url: str, api_key: str | None, headers: dict[str, str], tls: Tls | None = None
     ) -> None:
         """Prepare calls to `base_url` (ending in /v1); nothing is sent yet.
 
