@@ -122,6 +122,10 @@ class Processes:
             for number in range(count)
         ]
 
+    def alone(self, worker: Worker) -> int:
+        """Return none: the others take what is left of a closed loop, and an open one has times."""
+        return 0
+
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""
         return next((c.problem for _, c in told if c.problem), None)

@@ -103,7 +103,10 @@ METRICS: tuple[Metric, ...] = (
         "answer_tpot_ms",
         "answer TPOT",
         "time per token of an answer after its first, of replies with thoughts",
-        lambda facts: _of_rows(facts, answer_tpot_ms(facts.frame), facts.measured),
+        # Of several choices one may answer while another still thinks.
+        lambda facts: _of_rows(
+            facts, answer_tpot_ms(facts.frame), facts.measured & (facts.choices == 1)
+        ),
     ),
     Metric("latency_ms", "latency", "latency, from the send to the event that ended the reply"),
     Metric(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import BenchError
 from ..figures.metrics import headline_metric
+from ..interrupts import INTERRUPTS
 from ..records.find_runs import load_run
 from ..script import ROOT
 from ..simulator import simulator
@@ -91,20 +92,22 @@ def _bench(setup: Setup, base_url: str, folder: Path, files: Path) -> None:
     sender = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'bench' / 'sender.py'))}"
     for begin in setup.machines:
         words += ["--senders", f"{begin} {sender}".strip()]
-    with (folder / "bench.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
-            cwd=files,  # where the scenario's paths begin
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            process.wait()
-        except BaseException:
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with (folder / "bench.log").open("wb") as log, INTERRUPTS.put_off():
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
+                cwd=files,  # where the scenario's paths begin
+                stdout=log,
+                stderr=log,
+            )
+        process.wait()
+    except BaseException:
+        if process is not None:
             # A terminal signals it as well; a kill of this process alone doesn't.
             process.send_signal(signal.SIGINT)
             _wait_or_kill(process)
-            raise
+        raise
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:

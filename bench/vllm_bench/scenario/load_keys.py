@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .nested.groups import ClassKeys, ClassName, Conversations
-from .nested.keys import LONGEST_S, Keys, setting
+from .nested.keys import LONGEST_S, Keys, refuse, setting
 
 # Below the range, gaps are nearly constant and their quantiles lose digits. Above it, nearly all
 # requests come at once, and only millions of them show the rate.
@@ -170,8 +170,7 @@ class LoadKeys(Keys):
             *self._trace_problems(),
             *self._session_problems(),
         ]
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
     def _shape_problems(self) -> Iterator[str]:
@@ -288,9 +287,7 @@ class LoadKeys(Keys):
 
     def arrivals(self, rate: float) -> Arrivals:
         assert self.arrival is not None
-        return Arrivals(
-            self.arrival, rate, cv=self.cv, burst_size=self.burst_size, ramp_s=self.ramp_s
-        )
+        return Arrivals(self.arrival, rate, self.cv, self.burst_size, self.ramp_s)
 
 
 def replaced(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,6 +54,12 @@ def word(given: object) -> str:
     return name if name.isprintable() else repr(name)
 
 
+def unknown(kind: str, given: object, known: Collection[str]) -> str:
+    """Return `unknown key X`, with the nearest one that is known, or else with all of them."""
+    hint = nearest(str(given), known) or f"; known {kind}s: {', '.join(known)}"
+    return f"unknown {kind} {word(given)}{hint}"
+
+
 def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     """Return a mistake on one line: its key, what it must be, and what it was, unless secret.
 
@@ -63,10 +69,8 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}" + nearest(
-            str(error["loc"][-1]),
-            [k for keys in NESTED for k in keys.model_fields],
-        )
+        known = [k for keys in NESTED for k in keys.model_fields]
+        return f"unknown key {key}{nearest(str(error['loc'][-1]), known)}"
     what = _wanted(error, examples)
     if not key:
         return what  # a mistake of several keys, which the message names

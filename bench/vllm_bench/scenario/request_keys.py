@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ValidationError, field_validator, model_validator
 
-from .datasets import DATASETS
+from .datasets import DATASETS, own_file
 from .forms.response_format import known_format
 from .forms.tools import known_choice, known_tools
 from .mistakes import nearest, sendable_body, sendable_headers
 from .nested.groups import QUESTIONS, Prefix, Quality
-from .nested.keys import LONGEST_S, Keys, setting
+from .nested.keys import LONGEST_S, Keys, refuse, setting
 from .objectives import Slo
 
 # Fields of vLLM's own that constrain an answer, and what they were called in earlier versions.
@@ -98,18 +98,16 @@ class RequestKeys(Keys):
     @classmethod
     def _known_dataset(cls, value: str) -> str:
         own = [f"quality:{name}" for name in QUESTIONS]  # as `quality` sets it
-        if value in (*DATASETS, *own) or (value.startswith("file:") and len(value) > len("file:")):
+        if value in (*DATASETS, *own) or own_file(value):
             return value
-        raise ValueError(
-            f"must be one of {', '.join(DATASETS)}, file:PATH" + nearest(value, DATASETS)
-        )
+        known = f"{', '.join(DATASETS)}, file:PATH"
+        raise ValueError(f"must be one of {known}{nearest(value, DATASETS)}")
 
     @model_validator(mode="after")
     def _keys_of_a_request_agree(self) -> RequestKeys:
         problems = [*self._form_problems(), *self._tool_problems()]
         problems += self._prefix_problems(self.prefix) if self.prefix else ()
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems)
         return self
 
     def _prefix_problems(self, prefix: Prefix) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from ..datasets import own_file
 from .keys import LONGEST_S, Keys, setting
 
 QUESTIONS = ("arithmetic", "gsm8k")
@@ -44,14 +45,14 @@ class Quality(Keys):
     @field_validator("set")
     @classmethod
     def _known_set(cls, value: str) -> str:
-        if value in QUESTIONS or (value.startswith("file:") and len(value) > len("file:")):
+        if value in QUESTIONS or own_file(value):
             return value
         raise ValueError(f"must be one of {', '.join(QUESTIONS)}, file:PATH")
 
     @property
     def dataset(self) -> str:
         """The set's name among those of prompts."""
-        return self.set if self.set.startswith("file:") else f"quality:{self.set}"
+        return self.set if own_file(self.set) else f"quality:{self.set}"
 
 
 class Prefix(Keys):
