@@ -15,19 +15,7 @@ from PIL import Image
 
 from ..records.safe_file import replacing
 from ..stats.batches import Values
-from .chart import (
-    CROSSES,
-    DASHES,
-    LINE_ROWS,
-    MANY,
-    MARKS,
-    Band,
-    Chart,
-    Heading,
-    Line,
-    Panel,
-    Rule,
-)
+from .chart import CROSSES, DASHES, LINE_ROWS, MANY, MARKS, Band, Chart, Heading, Line, Panel, Rule
 from .picture.axes import legend_below, legend_next_to, scale
 from .picture.style import colour_of, in_style
 from .picture.words import TITLE_SIZE, drawable, subtitle_lines, title_lines

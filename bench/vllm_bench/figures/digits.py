@@ -1,4 +1,4 @@
-"""Numbers as text for tables, with the digits that matter; and a Markdown table."""
+"""Numbers as text for tables, with the digits that matter; Markdown's tables and lists."""
 
 from __future__ import annotations
 
@@ -51,3 +51,8 @@ def spread(found: Distribution | None) -> str:
 def markdown_table(rows: Iterable[Iterable[str]]) -> str:
     """Return rows as a Markdown table; the first is the headings, the second their rule."""
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def markdown_list(items: Iterable[str]) -> str:
+    """Return lines as a Markdown list."""
+    return "\n".join(f"- {item}" for item in items)
