@@ -65,7 +65,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_line_and_what_it_took_is_
     process = bench(100_000)
     results = tmp_path / "results"
     wait_until(lambda: written(results) > 20_000)
-    before = len(rows(tmp_path))
+    before, begun = len(rows(tmp_path)), info(tmp_path)
     limit = written(results) + 1_000  # in the middle of a row
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     assert os.strerror(errno.EFBIG) in last_words(process)
@@ -73,7 +73,8 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_line_and_what_it_took_is_
     found, run = rows(tmp_path), info(tmp_path)
     assert len(found) > before
     assert found["request_index"].is_unique
-    assert run.status == "failed"
+    assert (begun.status, run.status) == ("running", "failed")
+    assert (run.clock_start, run.plan) == (begun.clock_start, begun.plan)  # of rows and samples
     assert os.strerror(errno.EFBIG) in run.notes[-1]
     assert not list(results.rglob("*.tmp"))
 

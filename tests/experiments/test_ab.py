@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from vllm_bench.experiments.state import State, experiments
+from vllm_bench.launch.left_behind import left_of
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.simulator import simulator
 
@@ -271,7 +272,7 @@ def test_ctrl_c_takes_the_server_down_and_what_is_whole_is_gone_on_with(
         wait_until(lambda: len(list(ab.results.glob("one-b-*.csv"))) == 1)  # in visit 2
         for _ in range(signals):
             process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(LIMIT_S) == 130
     assert ab.nobody_listens()
     assert (sorted(ab.state.whole), ab.state.server) == ([1], None)
     assert ab.state.attempts[-1].status == "broken off"
@@ -355,7 +356,8 @@ def test_the_server_of_a_killed_script_is_ended_by_the_next_one(ab: Ab) -> None:
         process.wait()
     assert not ab.nobody_listens()  # it was left behind
     left = ab.state
-    assert left.left_behind
+    assert left.server is not None
+    assert left_of(left.server)
     done = ab.run(*words, "--resume")
     assert done.returncode == 4, done.stderr
     assert [a.status for a in ab.state.attempts] == ["broken off", "whole", "whole"]

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.experiments.ab import taken_up
 from vllm_bench.experiments.state import (
+    FOLDER,
     Asked,
     Attempt,
     State,
     checksum,
     experiments,
-    path_of,
     read_state,
     scenario_sha256,
     write_state,
@@ -27,6 +27,8 @@ from vllm_bench.experiments.visits import visits
 from vllm_bench.launch.left_behind import Process, end_session, left_of
 from vllm_bench.records.beside.going_on import KeptError
 from vllm_bench.scenario.scenario import Scenario
+
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 WHOLE, FAILED, BROKEN, GOES_ON = "whole", "failed", "broken off", "going on"
 SIDE_A, SIDE_B = (
@@ -112,7 +114,7 @@ def test_a_look_counts_once_and_only_with_words() -> None:
 def test_experiments_are_found_newest_first_among_other_files(tmp_path: Path) -> None:
     for name in ("20261128T150000Z-1", "20261129T150000Z-1"):
         write_state(tmp_path, state(id=name))
-    there = path_of(tmp_path, "x").parent
+    there = tmp_path / FOLDER
     (there / "other.json").write_text(json.dumps({"kind": "capacity", "id": "other"}))
     (there / "half.json").write_text('{"kind": "ab"')
     (there / "folder.json").mkdir()
@@ -183,7 +185,7 @@ def test_only_the_session_that_was_written_down_is_ended() -> None:
         )  # another of its number
         assert left_of(Process(one.pid, None)) == []
         assert end_session(leader) == [one.pid]
-        one.wait(10)
+        one.wait(LIMIT_S)
         assert not leader.lives
         assert end_session(leader) == []
         assert other.poll() is None
@@ -202,8 +204,7 @@ def test_an_engine_whose_server_was_killed_is_ended(tmp_path: Path) -> None:
     parent = f"import subprocess, sys, time; {starts}; time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", parent], start_new_session=True)
     leader = Process.of(process.pid)
-    while not (tmp_path / "up").exists():
-        assert process.poll() is None
+    wait_until((tmp_path / "up").exists)
     os.kill(process.pid, 9)
     process.wait()
     found = left_of(leader)
