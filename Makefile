@@ -52,7 +52,7 @@ calibrate: ## measure the client's own error (10 minutes; run nothing else meanw
 peers: ## hold vllm-rs and this client against a simulator's record (10 minutes; nothing beside)
 	$(RUN) bench/peers.py $(ARGS)
 
-judge: ## check that verdicts are right: planted cases (12 minutes; run nothing else meanwhile)
+judge: ## check that verdicts are right: planted cases (18 minutes; run nothing else meanwhile)
 	$(RUN) bench/judge.py $(ARGS)
 
 bench: ## run the scenarios: NAME=short_chat ARGS=--telemetry

@@ -33,9 +33,9 @@ what is found is then true of these two processes.
 and only what both looks call slower is red (docs/CI.md).
 
 Exit codes: 0 done, and nothing that counts is slower (--check: green); 3 a measure is slower in B
-(red); 4 nothing could be judged, as with under 8 visits (--check: or nothing at one of the levels);
-1 a server doesn't start, twice, or a visit can't be made; 2 wrong usage: an env file, a scenario, a
-port that is taken; 130 interrupted.
+(red); 4 there is no word at one of the levels or at all, as with under 8 visits; 1 a server doesn't
+start, twice, or a visit can't be made; 2 wrong usage: an env file, a scenario, a port that is
+taken; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ from typing import TYPE_CHECKING, Any
 from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.flags import add_machines, machines_of, seconds
 from vllm_bench.script import (
-    RESULTS,
     ROOT,
+    SCENARIOS,
+    add_results,
     answering,
     each_run,
     notes_once,
@@ -69,6 +70,7 @@ from vllm_bench.script import (
     read_env,
     run,
     say,
+    writing_to,
 )
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -83,7 +85,6 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
 
-SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 READY_S = 1800.0  # a large model that is compiled takes a quarter of an hour
 GIVE_UP_S = 60.0
 LOOKS = 2  # the first one, and one with as many visits more as it asked for: METHOD.md
@@ -92,10 +93,8 @@ LOOKS = 2  # the first one, and one with as many visits more as it asked for: ME
 def main() -> int:
     """Check everything, take turns, compare, and say what it is."""
     args = _parse()
-    try:
+    with writing_to(args.results_dir):
         return _ab(args)
-    except OSError as e:
-        raise BenchError(f"{e.filename or args.results_dir}: {e.strerror or e}") from e
 
 
 def _ab(args: argparse.Namespace) -> int:
@@ -160,8 +159,7 @@ def _parse() -> argparse.Namespace:
     ready = f"wait this long for a server to be ready, and for machines (default: {READY_S:g})"
     add("--wait-s", type=seconds, default=READY_S, metavar="S", help=ready)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
-    results = "folder for results (default: results, next to bench)"
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
+    add_results(parser)
     args = parser.parse_args()
     _refuse(parser, args)
     return args
@@ -347,10 +345,10 @@ def _runs(state: State, side: Any, results: Path) -> Runs:
     """Read the runs of a side. Raises BenchError where one can't be read, which is told."""
     from vllm_bench.compare.pairs import Side as Runs
     from vllm_bench.summary.kept import Kept
-    from vllm_bench.summary.summary import sorted_summaries, summarize
+    from vllm_bench.summary.summary import sorted_summaries
 
-    paths = [results / f"{run_id}.csv" for run_id in state.counted(side)]
-    found, damaged = each_run(paths, summarize, Kept().run)
+    paths, kept = [results / f"{run_id}.csv" for run_id in state.counted(side)], Kept()
+    found, damaged = each_run(paths, kept.summarized, kept.run)
     if damaged:
         raise BenchError("the experiment's runs aren't all there; compare.py takes what is left")
     return Runs(state.side(side).label, tuple(sorted_summaries(found)))

@@ -74,15 +74,13 @@ from vllm_bench.flags import (
     some_seconds,
     whole,
 )
-from vllm_bench.script import RESULTS, ROOT, parser_of, read_env, run, say
+from vllm_bench.script import RESULTS, ROOT, SCENARIOS, add_results, parser_of, read_env, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.machines.fleet.fleet import Fleet
     from vllm_bench.run.session import Session
     from vllm_bench.scenario.scenario import Scenario
     from vllm_bench.summary.summary import RunSummary
-
-SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 
 
 def main() -> int:
@@ -117,6 +115,7 @@ def _bench(args: argparse.Namespace) -> int:
         say_dry(asked, say)
         for scenario in scenarios:
             print(*_session(args, None).dry_run(scenario), "", sep="\n")
+        _say_how_to_keep(args, scenarios)
         return 0
     with fleet_asked(asked, say, args.wait_s) as fleet:
         return _run_all(args, _session(args, fleet), scenarios)
@@ -154,6 +153,7 @@ def _run_all(args: argparse.Namespace, session: Session, scenarios: Sequence[Sce
     for rows, ended in session.runs(scenarios):
         done = _judged(done, rows)
         status = ended
+    _say_how_to_keep(args, scenarios)
     return _ended(done, status, args.results_dir)
 
 
@@ -176,8 +176,7 @@ def _parse() -> argparse.Namespace:
     elsewhere.add_argument("--telemetry-command", type=_command, metavar="CMD", help=command)
     elsewhere.add_argument("--dcgm-url", type=_page, metavar="U", help="its DCGM exporter's page")
     add("--no-server-metrics", dest="server_metrics", action="store_false", help="no /metrics")
-    results = "folder for results (default: results, next to bench)"
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
+    add_results(parser)
     add_sending(parser)
     add("--no-tokens", dest="tokens", action="store_false", help="no tokens/<run_id>.npz")
     texts = "keep what answers to questions say, in answers/<run_id>.jsonl (quality)"
@@ -214,14 +213,12 @@ def _page(text: str) -> str:
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import ALONE, check_named, makes_a_scenario, usual
+    from vllm_bench.scenario.by_flags import ALONE, check_named, usual
     from vllm_bench.scenario.scenario import load_scenarios
 
     given = _given(args)
-    if makes_a_scenario(given) and not args.name:
-        found = load_scenarios(args.scenarios, given, {ALONE: usual(given)})
-        _say_how_to_keep(found[ALONE])
-        return list(found.values())
+    if _without_a_file(args, given):
+        return list(load_scenarios(args.scenarios, given, {ALONE: usual(given)}).values())
     found = load_scenarios(args.scenarios, given)
     for name in args.name or ():
         check_named("--name", name, found, args.scenarios)
@@ -230,23 +227,27 @@ def _chosen(args: argparse.Namespace) -> list[Scenario]:
 
 def _given(args: argparse.Namespace) -> dict[str, object]:
     """Return the settings that flags give, by key. Raises UsageError."""
-    from vllm_bench.scenario.by_flags import FLAGS, quick, with_assigned
+    from vllm_bench.scenario.by_flags import given_by
     from vllm_bench.scenario.scenario import KNOWN_KEYS
 
-    flags = {key: getattr(args, key) for key in FLAGS if key not in ("slo", "telemetry")}
-    flags["telemetry"] = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
-    found = {key: value for key, value in flags.items() if value is not None}
-    if args.quick:
-        found = {**quick(found), **found}
-    return with_assigned(found, args.set, KNOWN_KEYS, args.slo)
+    telemetry = bool(args.telemetry or args.telemetry_command or args.dcgm_url) or None
+    return given_by(vars(args), KNOWN_KEYS, telemetry=telemetry)
 
 
-def _say_how_to_keep(scenario: Scenario) -> None:
-    """Print a scenario that flags made, as a file would have it."""
+def _without_a_file(args: argparse.Namespace, given: dict[str, object]) -> bool:
+    from vllm_bench.scenario.by_flags import makes_a_scenario
+
+    return makes_a_scenario(given) and not args.name
+
+
+def _say_how_to_keep(args: argparse.Namespace, scenarios: Sequence[Scenario]) -> None:
+    """Print the scenario that flags made, if they did, as a file would have it."""
     from vllm_bench.summary.again import scenario_yaml
 
-    given = {k: v for k, v in scenario.masked().items() if k in scenario.model_fields_set}
-    say(f"# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given)}")
+    if _without_a_file(args, _given(args)):
+        (made,) = scenarios
+        given = {k: v for k, v in made.masked().items() if k in made.model_fields_set}
+        say(f"\n# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given).rstrip()}")
 
 
 def _judged(done: Sequence[RunSummary], rows: Path) -> list[RunSummary]:

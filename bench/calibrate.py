@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.flags import count, counts
-from vllm_bench.script import RESULTS, parser_of, run, say
+from vllm_bench.script import add_results, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.records.run_info import RunInfo
@@ -69,8 +69,7 @@ def _parse() -> argparse.Namespace:
     add("--repeats", type=count, default=3, metavar="K", help="runs of each level (default: 3)")
     add("--like", metavar="RUN_ID", help="measure at the streams and the speed of this run instead")
     add("--one-core", action="store_true", help="measure only what one sending core takes")
-    where = "folder with the results (default: results, next to bench)"
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=where)
+    add_results(parser)
     return parser.parse_args()
 
 
@@ -90,9 +89,7 @@ def _pace_of(args: argparse.Namespace) -> Pace:
     summary = summarize(load_run(args.results_dir / f"{args.like}.csv"))
     ttft_ms, tpot_ms = (summary.percentile(metric, 50) for metric in ("ttft_ms", "tpot_ms"))
     if ttft_ms is None or tpot_ms is None:
-        raise CalibrationError(
-            f"{args.like}: has no median TTFT and TPOT for the simulator to copy"
-        )
+        raise CalibrationError(f"{args.like}: no median TTFT and TPOT for the simulator to copy")
     tokens = summary.distributions["completion_tokens"].mean
     # An open loop has no streams: its requests in flight are used instead.
     in_flight = summary.in_flight.mean if summary.in_flight else 1.0

@@ -59,7 +59,17 @@ from vllm_bench.flags import (
     number,
     refuse_rows_remote,
 )
-from vllm_bench.script import RESULTS, ROOT, answering, complain, parser_of, read_env, run, say
+from vllm_bench.script import (
+    SCENARIOS,
+    add_results,
+    answering,
+    complain,
+    parser_of,
+    read_env,
+    run,
+    say,
+    writing_to,
+)
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.experiments.capacity import Asked, Searching
@@ -69,7 +79,6 @@ if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.search.axis import Of
     from vllm_bench.search.kept import Search
 
-SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 OF = ("rate", "concurrency", "sessions")
 MINUTES = 30.0
 LOAD = number(0, 1_000_000, above=True)
@@ -79,13 +88,9 @@ def main() -> int:
     """Check everything, search, say what was found."""
     gc.set_threshold(100_000)
     args = _parse()
-    try:
+    kept = f"what was measured is in {args.results_dir / 'capacity'}: --resume goes on"
+    with writing_to(args.results_dir, kept):
         return _capacity(args)
-    except KeyboardInterrupt:
-        kept = f"what was measured is in {args.results_dir / 'capacity'}: --resume goes on"
-        raise KeyboardInterrupt(f"interrupted; {kept}") from None
-    except OSError as e:
-        raise BenchError(f"{e.filename or args.results_dir}: {e.strerror or e}") from e
 
 
 def _capacity(args: argparse.Namespace) -> int:
@@ -152,8 +157,7 @@ def _parse() -> argparse.Namespace:
     add("--minutes", type=LOAD, default=MINUTES, metavar="M", help=budget)
     add("--resume", action="store_true", help="go on with the newest search that has no answer yet")
     add("--dry-run", action="store_true", help="show what would be run, and stop")
-    results = "folder for results (default: results, next to bench)"
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
+    add_results(parser)
     add("--telemetry", action="store_true", default=None, help="sample GPUs during the runs")
     add_load(parser)
     add_sending(parser)
@@ -163,10 +167,10 @@ def _parse() -> argparse.Namespace:
 
 def _scenario(args: argparse.Namespace) -> Scenario:
     """Return the scenario to search with. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import ALONE, makes_a_scenario, one_named, usual
-    from vllm_bench.scenario.scenario import load_scenarios
+    from vllm_bench.scenario.by_flags import ALONE, given_by, makes_a_scenario, one_named, usual
+    from vllm_bench.scenario.scenario import KNOWN_KEYS, load_scenarios
 
-    given = _given(args)
+    given = given_by(vars(args), KNOWN_KEYS)
     if args.name is None and makes_a_scenario(given):
         return load_scenarios(args.scenarios, given, {ALONE: usual(given)})[ALONE]
     return one_named(load_scenarios(args.scenarios, given), args.name, args.scenarios)
@@ -178,16 +182,6 @@ def _of(args: argparse.Namespace, scenario: Scenario) -> Of | None:
         return "concurrency"
     of: Of | None = args.of
     return of
-
-
-def _given(args: argparse.Namespace) -> dict[str, object]:
-    """Return the settings that flags give, by key. Raises UsageError."""
-    from vllm_bench.scenario.by_flags import FLAGS, with_assigned
-    from vllm_bench.scenario.scenario import KNOWN_KEYS
-
-    flags = {key: getattr(args, key, None) for key in FLAGS if key != "slo"}
-    found = {key: value for key, value in flags.items() if value is not None}
-    return with_assigned(found, args.set, KNOWN_KEYS, args.slo)
 
 
 def _session(args: argparse.Namespace, fleet: Fleet | None) -> Session:

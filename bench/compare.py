@@ -42,8 +42,9 @@ Nothing is written without --out. What differs between the sides (server, settin
 stands above the figures. Where the hardware differs there is no word without --other-hardware.
 
 Exit codes: 0 done, and nothing that counts is slower; 3 a measure is slower in B (any but joules
-per token); 4 nothing could be judged; 1 a run's file is missing, damaged or another run's (a line
-says which; the rest is still compared), or --out can't be written; 2 wrong usage; 130 interrupted.
+per token); 4 there is no word on a level, or on all; 1 a run's file is missing, damaged or another
+run's (a line says which; the rest is still compared), or --out can't be written; 2 wrong usage;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -60,15 +61,13 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import RESULTS, complain, each_run, parser_of, run, say
+from vllm_bench.script import add_results, complain, each_run, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.compare.compare import How
     from vllm_bench.compare.comparison import Comparison
     from vllm_bench.compare.pairs import Side
     from vllm_bench.compare.sides import Named
-    from vllm_bench.records.find_runs import Run
-    from vllm_bench.summary.summary import RunSummary
 
 TEXTS, PICTURES = (".md", ".json"), (".png", ".svg", ".pdf")
 
@@ -79,10 +78,11 @@ def main() -> int:
     if args.schema:
         return _print_schema()
     from vllm_bench.compare.compare import How
+    from vllm_bench.compare.measures import margins_of
     from vllm_bench.compare.sides import history, sides
 
-    how = How(_margins(args.margin), same_hardware=not args.other_hardware)
-    folder: Path = args.results_dir or RESULTS
+    how = How(margins_of(args.margin), same_hardware=not args.other_hardware)
+    folder: Path = args.results_dir
     if args.history is not None:
         named = history(args.history, args.sides[0], folder)
     else:
@@ -108,8 +108,7 @@ def _parse() -> argparse.Namespace:
     add("--out", type=Path, metavar="F", help="write this, too: .md, .json, .png, .svg or .pdf")
     add("--history", metavar="A", help="hold one candidate against all nights of a folder or label")
     add("--schema", action="store_true", help="print the JSON schema and stop")
-    where = "folder with the runs (default: results, next to bench)"
-    add("--results-dir", type=Path, metavar="D", help=where)
+    add_results(parser, "folder with the runs")
     args = parser.parse_args()
     _refuse(parser, args)
     return args
@@ -131,12 +130,6 @@ def _problem(out: Path) -> str | None:
         return "is a folder; name a file in it, compared.md say"
     endings = (*TEXTS, *PICTURES)
     return None if out.suffix.lower() in endings else f"must end in {', '.join(endings)}"
-
-
-def _margins(given: list[str]) -> dict[str, float]:
-    from vllm_bench.compare.measures import margins_of
-
-    return margins_of(given)
 
 
 # ---- what is compared ----
@@ -165,17 +158,10 @@ def _side(named: Named) -> tuple[Side, int]:
     """Read the runs of a side; those that can't be read are told."""
     from vllm_bench.compare.pairs import Side
     from vllm_bench.summary.kept import Kept
-    from vllm_bench.summary.summary import sorted_summaries, summarize
+    from vllm_bench.summary.summary import sorted_summaries
 
     kept = Kept()
-
-    def take(run: Run) -> RunSummary:
-        summary = summarize(run)
-        if not run.problems:
-            kept.keep(run.path, summary)
-        return summary
-
-    runs, damaged = each_run(named.runs, take, kept.run)
+    runs, damaged = each_run(named.runs, kept.summarized, kept.run)
     return Side(named.name, tuple(sorted_summaries(runs))), damaged
 
 

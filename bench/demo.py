@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.interrupts import INTERRUPTS
-from vllm_bench.script import RESULTS, ROOT, parser_of, run
+from vllm_bench.script import ROOT, add_results, parser_of, run
 from vllm_bench.simulator import simulator
 
 # Of the scenario's levels one is light, one fills this server's batches, and one is too much.
@@ -39,7 +39,7 @@ These figures come from a SIMULATOR: there was no GPU and no model.
   {folder}/summary.md      the verdicts and the table, to paste into a pull request
   {folder}/summary.csv     one row per run
   {folder}/*.csv           one row per request; the *.json of the same name: what the run was
-  {folder}/plots/          the pictures
+  {folder}/plots/          the pictures; the one to begin with is demo_load.png
   {folder}/report.html     everything on one page: open it in a browser
 
 Next, on a machine with a GPU and vLLM:
@@ -70,13 +70,14 @@ def main() -> int:
         status = next((code for code in told if code not in VERDICTS), 0)
     except KeyboardInterrupt:
         return 130
-    print(AFTERWARDS.format(folder=_shown(folder)))
+    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder
+    print(AFTERWARDS.format(folder=shown))
     return status
 
 
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    parser.add_argument("--results-dir", type=Path, default=RESULTS, metavar="D")
+    add_results(parser)
     return parser.parse_args()
 
 
@@ -105,10 +106,6 @@ def _run(script: str, *words: str, quiet: bool = False) -> int:
             if process is not None:
                 # A terminal signals the script as well; a kill of this process alone doesn't.
                 process.send_signal(signal.SIGINT)
-
-
-def _shown(folder: Path) -> str:
-    return os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
 
 
 if __name__ == "__main__":

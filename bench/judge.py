@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check the verdict: runs with something planted, against a simulator that records the truth.
 
-    python bench/judge.py                     all cases, about 12 minutes
+    python bench/judge.py                     all cases, about 18 minutes
     python bench/judge.py --list              their names
     python bench/judge.py --only NAME ...     some of them
     python bench/judge.py --table             a Markdown table, as docs/METHOD.md has it
@@ -22,16 +22,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.errors import UsageError
-from vllm_bench.script import complain, parser_of, run, say
+from vllm_bench.script import complain, parser_of, run, say, working_folder
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.planted.play import Judged, Played
@@ -49,7 +47,9 @@ def main() -> int:
         print(listing(chosen))
         return 0
     try:
-        with _folder(args.keep) as folder:
+        with working_folder(args.keep, "judge-") as folder:
+            if any(folder.iterdir()):
+                raise UsageError(f"--keep {args.keep}: it isn't empty; name a new folder")
             done, failed = _play(chosen, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted") from None
@@ -79,18 +79,6 @@ def _chosen(known: Sequence[Situation], names: Sequence[str] | None) -> list[Sit
             hint = nearest(name, list(by_name))
             raise UsageError(f"--only {name}: no such case; --list names them all{hint}")
     return [s for s in known if names is None or s.name in names]
-
-
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    if keep is None:
-        with tempfile.TemporaryDirectory(prefix="judge-") as folder:
-            yield Path(folder)
-        return
-    keep.mkdir(parents=True, exist_ok=True)
-    if any(keep.iterdir()):
-        raise UsageError(f"--keep {keep}: it isn't empty; name a new folder")
-    yield keep.absolute()
 
 
 def _play(chosen: Sequence[Situation], folder: Path) -> tuple[list[Judged], int]:

@@ -95,19 +95,10 @@ def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
     add("--out", default="-", metavar="F", help="file to write; -, the default: the output")
-    add(
-        "--hz",
-        type=number(0.5, 100),
-        default=10.0,
-        metavar="N",
-        help="samples per second (default: 10)",
-    )
-    add(
-        "--gpus",
-        type=several(whole()),
-        metavar="I,I",
-        help="GPUs, as nvidia-smi counts (default: all)",
-    )
+    rate = "samples per second (default: 10)"
+    add("--hz", type=number(0.5, 100), default=10.0, metavar="N", help=rate)
+    gpus = "GPUs, as nvidia-smi counts (default: all)"
+    add("--gpus", type=several(whole()), metavar="I,I", help=gpus)
     add("--columns", action="store_true", help="say what each column means, and stop")
     return parser.parse_args()
 

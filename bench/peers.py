@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -
 
 from vllm_bench.errors import UsageError
 from vllm_bench.flags import count, counts
-from vllm_bench.script import RESULTS, ROOT, parser_of, run, say
+from vllm_bench.script import ROOT, add_results, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.peers.peer import Load, Peer
@@ -67,18 +67,13 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add(
-        "--peer",
-        action="append",
-        metavar="NAME",
-        help="vllm-rs (default) or vllm-bench; repeatable",
-    )
+    peer = "vllm-rs (default) or vllm-bench; repeatable"
+    add("--peer", action="append", metavar="NAME", help=peer)
     path = "use this program instead of installing it"
     add("--command", action="append", default=[], metavar="NAME=PATH", help=path)
     add("--streams", type=counts, default=STREAMS, metavar="N,N", help="default: 64,256,1000")
     add("--repeats", type=count, default=5, metavar="K", help="runs of each (default: 5)")
-    where = "folder with the results (default: results, next to bench)"
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=where)
+    add_results(parser)
     return parser.parse_args()
 
 

@@ -55,16 +55,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
-from vllm_bench.script import (
-    add_runs,
-    complain,
-    each_run,
-    find,
-    output,
-    parser_of,
-    run,
-    say,
-)
+from vllm_bench.script import add_runs, complain, each_run, find, output, parser_of, run, say
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.charts.pen_matplotlib import Format
@@ -106,9 +97,8 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     add_runs(parser, "runs and plots")
-    parser.add_argument(
-        "--format", choices=("png", "svg", "pdf"), default="png", help="png where not given"
-    )
+    kinds = ("png", "svg", "pdf")
+    parser.add_argument("--format", choices=kinds, default="png", help="png where not given")
     parser.add_argument("--dark", action="store_true", help="light on dark; the names stay")
     return parser.parse_args()
 

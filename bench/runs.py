@@ -35,10 +35,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.errors import UsageError
-from vllm_bench.script import RESULTS, complain, each_run, parser_of, run
+from vllm_bench.script import add_results, complain, each_run, parser_of, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
-    from vllm_bench.records.find_runs import Run
     from vllm_bench.records.run_info import RunInfo
     from vllm_bench.summary.summary import RunSummary
 
@@ -49,7 +48,7 @@ Files = dict[tuple[Path, str], list[Path]]  # by the folder and the id of their 
 def main() -> int:
     """Do what the flags say; without any list the runs."""
     args = _parse()
-    folder: Path = args.results_dir or RESULTS
+    folder: Path = args.results_dir
     if args.prune:
         return _prune(folder, yes=args.yes)
     if args.rm:
@@ -68,8 +67,7 @@ def _parse() -> argparse.Namespace:
     what.add_argument("--label", metavar="WORD", help="set the label of these runs; '': none")
     what.add_argument("--prune", action="store_true", help="list older runs and orphans")
     add("--yes", action="store_true", help="with --prune: remove them")
-    where = "folder with the runs (default: results, next to bench)"
-    add("--results-dir", type=Path, metavar="D", help=where)
+    add_results(parser, "folder with the runs")
     args = parser.parse_args()
     if args.prune and args.runs:
         parser.error(f"{args.runs[0]}: --prune takes no runs; --rm does")
@@ -88,22 +86,14 @@ def _list(names: Sequence[str], folder: Path) -> int:
     from vllm_bench.records.find_runs import find_runs
     from vllm_bench.records.run_files import orphans
     from vllm_bench.summary.kept import Kept
-    from vllm_bench.summary.summary import summarize
 
     found, kept = find_runs(names, folder), Kept()
     for problem in found.problems:
         complain(problem)
-
-    def take(run: Run) -> RunSummary:
-        summary = summarize(run)
-        if not run.problems:
-            kept.keep(run.path, summary)
-        return summary
-
     damaged = 0
     print(_line("began (UTC)", "scenario", "load", "label", "verdict", "tok/s", "TTFT p95"))
     for rows, info in _by_time(found.paths):
-        read, bad = each_run([rows], take, kept.run)
+        read, bad = each_run([rows], kept.summarized, kept.run)
         summaries = with_answers_judged(read)
         damaged += bad
         print(_line(*(_cells(summaries[0], rows, info) if summaries else _damaged(info))))

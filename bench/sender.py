@@ -3,11 +3,11 @@
 
     python bench/sender.py HOST:PORT < key      do what bench.py at that address asks for
 
-bench.py --senders 'ssh gpu7 python vllm-bench/bench/sender.py' starts it by itself, adds HOST:PORT
-(and /N, by which it knows whom it started) and gives it the key of the session; srun or a
-Kubernetes Job can start it as well, with the key that bench.py has from its --key-file. The key is
-read from standard input and never shown: all of it as it is, less newlines at its end, as
---key-file takes it.
+bench.py --senders 'ssh box2 vllm-bench/.venv/bin/python vllm-bench/bench/sender.py' starts it by
+itself, adds HOST:PORT (and /N, by which it knows whom it started) and gives it the key of the
+session; srun or a Kubernetes Job can start it as well, with the key that bench.py has from its
+--key-file. The key is read from standard input and never shown: all of it as it is, less newlines
+at its end, as --key-file takes it.
 
 It waits until there is a bench.py (--wait-s), and sends this machine's portion of each run, with as
 many processes as suit it; rows go to bench.py as requests end. When bench.py is gone, it stops

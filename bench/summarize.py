@@ -67,7 +67,7 @@ def main() -> int:
         return _print_reference(codes=args.codes)
     from vllm_bench.summary.kept import Kept
     from vllm_bench.summary.levels import series_of
-    from vllm_bench.summary.summary import sorted_summaries, summarize
+    from vllm_bench.summary.summary import sorted_summaries
     from vllm_bench.tables.vllm_format import over_all, to_vllm
 
     chosen = find(args)
@@ -77,10 +77,7 @@ def main() -> int:
     def take(run: Run) -> RunSummary:
         if args.format == "vllm":
             theirs[run.path.stem] = to_vllm(over_all(run))
-        summary = summarize(run)
-        if not run.problems:
-            kept.keep(run.path, summary)
-        return summary
+        return kept.summarized(run)
 
     taken, damaged = each_run(chosen.paths, take, None if args.format else kept.run)
     if not taken:

@@ -46,7 +46,17 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_bench.errors import BenchError, UsageError
 from vllm_bench.flags import add_machines, machines_of, number, refuse_rows_remote, whole
-from vllm_bench.script import RESULTS, ROOT, answering, notes_once, parser_of, read_env, run, say
+from vllm_bench.script import (
+    SCENARIOS,
+    add_results,
+    answering,
+    notes_once,
+    parser_of,
+    read_env,
+    run,
+    say,
+    writing_to,
+)
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
     from vllm_bench.machines.fleet.fleet import Fleet
@@ -62,19 +72,16 @@ SCREEN_S = 14.0  # the least that can be believed: a window of 10 s
 MINUTES = 15.0
 UP_S = 30.0  # for a server that is up by then
 UP_TO_A_DAY = number(1, 86_400, of="seconds")
+UP_TO_A_DAY_OF_IT = number(0, 1440, of="minutes", above=True)
 AIMS = ("throughput", "capacity", "ttft")
 
 
 def main() -> int:
     """Read, check, start, measure, tell."""
     args = _parse()
-    try:
+    kept = f"what had been measured by then is in {args.results_dir / 'tune'}"
+    with writing_to(args.results_dir, f"{kept}: --resume goes on with it"):
         return _tune(args)
-    except KeyboardInterrupt:
-        kept = f"what had been measured by then is in {args.results_dir / 'tune'}"
-        raise KeyboardInterrupt(f"interrupted; {kept}: --resume goes on with it") from None
-    except OSError as e:
-        raise BenchError(f"{e.filename or args.results_dir}: {e.strerror or e}") from e
 
 
 def _parse() -> argparse.Namespace:
@@ -95,19 +102,12 @@ def _parse() -> argparse.Namespace:
     of = "of the aim capacity: what is raised (default: rate; of conversations: sessions)"
     add("--of", choices=("rate", "concurrency", "sessions"), help=of)
     minutes = f"of the aim capacity: the most for each search (default: {MINUTES:g})"
-    add(
-        "--minutes",
-        type=number(0, 1440, of="minutes", above=True),
-        default=MINUTES,
-        metavar="M",
-        help=minutes,
-    )
+    add("--minutes", type=UP_TO_A_DAY_OF_IT, default=MINUTES, metavar="M", help=minutes)
     pairs = "pairs of turns of the two best, 0 for none (default: 4, the fewest that give a word)"
     add("--pairs", type=whole(0, 100), default=4, metavar="N", help=pairs)
     ready = f"wait so long for a server to be ready, and for machines (default: {READY_S:g})"
     add("--ready-s", type=UP_TO_A_DAY, default=READY_S, metavar="S", help=ready)
-    results = "folder for results (default: results, next to bench)"
-    add("--results-dir", type=Path, default=RESULTS, metavar="D", help=results)
+    add_results(parser)
     add("--plain", action="store_true", help="lines instead of the live view, on a terminal too")
     add("--resume", action="store_true", help="go on where the same experiments were broken off")
     add("--dry-run", action="store_true", help="show configurations and time, and stop")
@@ -179,7 +179,7 @@ def _scenario(args: argparse.Namespace, asked: Experiments) -> Scenario:
     from vllm_bench.scenario.by_flags import check_named, with_assigned
     from vllm_bench.scenario.scenario import KNOWN_KEYS, load_scenarios
 
-    path = args.scenarios or _beside(args, asked.scenarios) or ROOT / "bench" / "scenarios.yaml"
+    path = args.scenarios or _beside(args, asked.scenarios) or SCENARIOS
     given = {"dataset": args.dataset} if args.dataset else {}
     given = with_assigned(given, args.set, KNOWN_KEYS)
     found = load_scenarios(path, given)

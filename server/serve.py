@@ -29,6 +29,7 @@ from vllm_bench.launcher import (
     HUBS_OWN,
     OF_COMPOSE,
     OF_THE_LAUNCHER,
+    PLACEHOLDER,
     SECRETS,
     SETTINGS,
     meant,
@@ -126,7 +127,7 @@ def _missing(program: str) -> str:
 def _tidy_environment(from_file: set[str]) -> None:
     for name in from_file.intersection(OF_COMPOSE):
         del os.environ[name]
-    if os.environ.get("HF_TOKEN", "").startswith("hf_your_"):
+    if os.environ.get("HF_TOKEN", "").startswith(PLACEHOLDER):
         _complain("HF_TOKEN is still the placeholder of .env.example: going on without a token")
         del os.environ["HF_TOKEN"]
     dtype = os.environ.get("KV_CACHE_DTYPE", "")

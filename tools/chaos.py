@@ -28,7 +28,6 @@ import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
 from vllm_bench.flags import whole
-from vllm_bench.script import complain, parser_of, without
+from vllm_bench.script import complain, parser_of, without, working_folder
 
 from tools.hostile.faults import KINDS
 from tools.hostile.processes import Pulse
@@ -65,7 +64,7 @@ def main() -> int:
             signal.signal(number, lambda *_: None)  # bench.py won't ignore it
     began_s, done = time.monotonic(), []
     try:
-        with _folder(args.keep) as folder:
+        with working_folder(args.keep, "chaos-") as folder:
             for outcome in _played(chosen, folder, args):
                 done.append(outcome)
                 _tell(len(done), len(chosen), outcome)
@@ -102,24 +101,6 @@ def _chosen(args: argparse.Namespace) -> list[Trial]:
     if args.number:
         return [drawn(args.seed, args.number, args.only[0])]
     return list(itertools.islice(trials(args.seed, args.only), args.faults))
-
-
-class _folder:  # noqa: N801
-    """A folder for the files, which goes at the end; in it stays what is to be kept."""
-
-    def __init__(self, keep: Path | None) -> None:
-        self._keep = keep
-
-    def __enter__(self) -> Path:
-        if self._keep is not None:
-            self._keep.mkdir(parents=True, exist_ok=True)
-            return self._keep.absolute()
-        self._made = tempfile.mkdtemp(prefix="chaos-")
-        return Path(self._made)
-
-    def __exit__(self, *_: object) -> None:
-        if self._keep is None:
-            shutil.rmtree(self._made, ignore_errors=True)
 
 
 def _played(chosen: Sequence[Trial], folder: Path, args: argparse.Namespace) -> Iterator[Outcome]:

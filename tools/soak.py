@@ -101,13 +101,7 @@ def _parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--minutes", type=POSITIVE, default=30.0, metavar="M", help="default: 30")
     add("--rate", type=POSITIVE, default=200.0, metavar="R", help="requests/s (default: 200)")
-    add(
-        "--tokens",
-        type=whole(1, 100_000),
-        default=16,
-        metavar="N",
-        help="of each reply (default: 16)",
-    )
+    add("--tokens", type=whole(1, 100_000), default=16, metavar="N", help="a reply (default: 16)")
     add("--every", type=POSITIVE, default=30.0, metavar="S", help="seconds between two lines")
     add("--workers", type=workers, metavar="N", help="sending processes (default: auto)")
     add("--keep", type=Path, metavar="D", help="keep the files in D, a new folder")

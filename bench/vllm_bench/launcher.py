@@ -27,6 +27,7 @@ SETTINGS = {
     "STREAM_INTERVAL": ("--stream-interval", COUNT, "a whole number above 0"),
 }
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
+PLACEHOLDER = "hf_your_"  # how .env.example's HF_TOKEN begins: it counts as not set
 OF_COMPOSE = ("VLLM_IMAGE_TAG", "GPU_COUNT")  # vLLM warns of VLLM_ names that it doesn't know
 OF_THE_LAUNCHER = ("SIMULATOR", "VLLM_COMMAND")  # what is started; vLLM never sees them
 DEFAULT_MODEL = "gpt-oss-20"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
+SCENARIOS = ROOT / "bench" / "scenarios.yaml"
 LAST_WORDS_S = 0.5  # for them to appear on a terminal that may be stuck, after a signal
 OWN = ("vllm_bench", "sim")  # packages of ours: when one is missing, the clone is broken
 ACTIVATE = ". .venv/bin/activate"  # in the clone's folder
@@ -148,16 +150,50 @@ def answering() -> Iterator[None]:
         raise BenchError(f"the output: {e.strerror or e}") from e
 
 
+@contextmanager
+def writing_to(folder: Path, kept: str = "") -> Iterator[None]:
+    """Tell what can't be written in the block as of this folder, and at Ctrl-C what is kept.
+
+    Raises BenchError, KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as e:
+        raise (KeyboardInterrupt(f"interrupted; {kept}") if kept else e) from None
+    except OSError as e:
+        raise BenchError(f"{e.filename or folder}: {e.strerror or e}") from e
+
+
+@contextmanager
+def working_folder(keep: Path | None, prefix: str) -> Iterator[Path]:
+    """Yield the folder that is kept, made if need be; None: one that goes at the block's end."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
 def read_env() -> None:
     """Set what .env gives (HF_TOKEN, say) and the environment lacks. Raises EnvFileError."""
     from .env_file import load_env_file
+    from .launcher import PLACEHOLDER
 
     load_env_file(ROOT / ".env", os.environ)
+    if os.environ.get("HF_TOKEN", "").startswith(PLACEHOLDER):
+        del os.environ["HF_TOKEN"]  # the hub would refuse it, for public sets too
 
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring."""
     return Parser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_results(parser: argparse.ArgumentParser, what: str = "folder for results") -> None:
+    """Add the flag for the folder of the results."""
+    folder = f"{what} (default: results, next to bench)"
+    parser.add_argument("--results-dir", type=Path, default=RESULTS, metavar="D", help=folder)
 
 
 def add_runs(parser: argparse.ArgumentParser, where: str) -> None:
@@ -198,9 +234,7 @@ def output(args: argparse.Namespace, chosen: Chosen) -> tuple[Path, str | None]:
 
 
 def each_run(
-    paths: Iterable[Path],
-    take: Callable[[Run], T],
-    kept: Callable[[Path], T | None] | None = None,
+    paths: Iterable[Path], take: Callable[[Run], T], kept: Callable[[Path], T | None] | None = None
 ) -> tuple[list[T], int]:
     """Return what `take` makes of each run, and how many have a problem; each of those is told.
 

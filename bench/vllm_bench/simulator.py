@@ -21,10 +21,7 @@ class SimulatorError(BenchError):
 
 @contextmanager
 def simulator(
-    *words: str,
-    own_session: bool = False,
-    cores: Sequence[int] = (),
-    script: str = "simulator.py",
+    *words: str, own_session: bool = False, cores: Sequence[int] = (), script: str = "simulator.py"
 ) -> Iterator[tuple[str, int]]:
     """Start a simulator with these flags on a free port; yield its base URL and process id.
 

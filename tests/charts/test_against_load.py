@@ -111,8 +111,12 @@ def test_an_interval_without_an_upper_end_is_an_arrow_and_says_so(series):
     arrows = [a for a in figure.axes[0].texts if getattr(a, "arrow_patch", None)]
     assert len(arrows) == sum(np.isinf(one.high).sum() for one in lines_of(found).values())
     assert overflowing(figure) == []
-    trace = next(t for t in for_page(load_charts(found)[0])["data"] if t["name"] == "p95")
+    drawn = for_page(load_charts(found)[0])["data"]
+    trace = next(t for t in drawn if t["name"] == "p95")
     assert trace["error_y"]["array"] == [0.0, 0.0]
+    tips = [t for t in drawn if t.get("mode") == "text"]
+    assert sum(len(t["text"]) for t in tips) == len(arrows)
+    assert next(t["y"] for t in tips if t["name"] == "p95") == trace["y"]
 
 
 def test_a_level_whose_rows_together_have_a_percentile_has_it_and_shows_the_runs_that_do(series):

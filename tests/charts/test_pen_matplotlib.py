@@ -45,6 +45,15 @@ def test_a_heading_says_what_was_measured_and_whether_to_believe_it():
     assert subtitle.get_color() == LIGHT["error"]
 
 
+@pytest.mark.parametrize("before", range(1, 60))
+def test_no_line_of_a_heading_cuts_a_number_from_what_it_counts(before: int) -> None:
+    setup = f"{'m' * before} · 3,688 of 3,688 requests succeeded · figures of 3,076"
+    verdict = f"{'v' * before} +21.1 % (+20.4 to +21.9 %)"
+    lines = words.subtitle_lines(Heading("a", setup, verdict), 7).split("\n")
+    assert " ".join(lines) == f"{setup} {verdict}"
+    assert not [line for line in lines if line.startswith(("%", "3,076", "of "))]
+
+
 def test_levels_of_a_rate_keep_their_fractions():
     ticks = [(0.5, "0.5"), (2.5, "2.5"), (40.0, "40")]
     figure = picture(chart(ticks=ticks, log=True))

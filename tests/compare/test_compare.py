@@ -97,6 +97,16 @@ def test_pairs_that_are_thrown_away_are_counted_and_leave_too_few() -> None:
     assert (len(found.levels[0].dropped), found.exit_code) == (2, 4)
 
 
+@pytest.mark.parametrize(("times", "code"), [(1.0, 4), (1.2, 3)])
+def test_a_level_without_a_word_is_no_pass(times: float, code: int) -> None:
+    a, b = side("a", 1, 1, 1, 1), side("b", *(times * w for w in WOBBLE[:4]))
+    assert compare(a, b).exit_code == (0 if code == 4 else 3)
+    a, b = (Side(s.name, (*s.runs, made(f"{s.name}-open", rate=5.0))) for s in (a, b))
+    found = compare(a, b)
+    assert sorted(bool(level.words) for level in found.levels) == [False, True]
+    assert (found.exit_code, found.refusals, len(found.silent)) == (code, (), 1)
+
+
 # ---- figures that are missing, or 0 ----
 
 
@@ -215,7 +225,7 @@ def test_a_goodput_that_is_gone_in_each_pair_is_slower(five: str, code: int) -> 
 def test_the_answer_does_not_pass_over_a_measure_without_a_word() -> None:
     a = good(side("a", 1, 1, 1, 1), 5, 5, 5, 5)
     found = compare(a, good(side("b", 1, 1, 1, 1), 5, 0, 0, 5))
-    assert "1 without a word at 4 streams" in answer(found)
+    assert "without a word" in answer(found)
     assert "without a word" not in answer(compare(a, good(side("b", 1, 1, 1, 1), 5, 5, 5, 5)))
 
 

@@ -127,7 +127,7 @@ def test_a_candidate_at_fault_is_refused() -> None:
 def test_a_level_where_the_candidate_is_at_fault_is_told() -> None:
     other = made("busy", rate=5.0, at_s=91 * DAY_S, doubts=INVALID)
     found = against_history(nights(*TEN), Side("c", (*candidate().runs, other)))
-    assert found.exit_code == 0
+    assert found.exit_code == 4
     assert [bool(level.words) for level in found.levels] == [False, True]
     assert "busy" in (found.levels[0].refusal or "")
     assert "no word at" in answer(found)

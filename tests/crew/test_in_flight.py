@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.crew.judged import Elsewhere
 from vllm_bench.crew.runner import _Run
+from vllm_bench.live.counts import Counts
 from vllm_bench.live.progress import Progress, progress_of
 from vllm_bench.machines.deal import dealt
 from vllm_bench.machines.fleet.crew import MachineCrew
@@ -29,7 +33,7 @@ WATCH: Any = SimpleNamespace(above=None)
 
 
 @contextmanager
-def run_of(plan: Plan) -> Iterator[tuple[_Run, MachineCrew, Progress]]:
+def run_of(plan: Plan, *, rows_stay: bool = False) -> Iterator[tuple[_Run, MachineCrew, Progress]]:
     """A run of two machines that say what a test has them say: half of the streams are each's."""
     pipes = [
         {kind: multiprocessing.Pipe() for kind in ("orders", "results", "clock")} for _ in range(2)
@@ -41,7 +45,7 @@ def run_of(plan: Plan) -> Iterator[tuple[_Run, MachineCrew, Progress]]:
     ]
     pings: Any = None
     plans = dealt(plan, [one.name for one in machines], [2, 2])
-    crew = MachineCrew(plan.run_id, machines, plans, pings, rows_stay=False)
+    crew = MachineCrew(plan.run_id, machines, plans, pings, rows_stay=rows_stay)
     progress = progress_of(plan, crew.begun, 0.0)
     tally: Any = SimpleNamespace(add=lambda one, stamps: progress.count(one.record))
     run = _Run(plan, crew, progress, tally, WATCH)
@@ -68,6 +72,45 @@ def test_who_was_lost_has_nothing_under_way() -> None:
         run._take(crew.workers[0], made_judged(0))
         run._lose(crew.workers[0], "died")
         assert progress.in_flight == STREAMS // 2
+
+
+@pytest.mark.parametrize("rows_stay", [False, True])
+def test_once_a_machine_was_lost_the_time_left_is_that_of_the_others(rows_stay: bool) -> None:
+    """Each has had 30 of its 200 when one is lost; when the other has had 120, 80 are to come."""
+    with run_of(CLOSED, rows_stay=rows_stay) as (run, crew, progress):
+        progress.started_s = time.perf_counter() - 60
+        for index in range(60):
+            tell(run, crew, index, 1 + index // 2, rows_stay=rows_stay)
+        run._lose(crew.workers[0], "died")
+        assert progress.in_flight == STREAMS // 2
+        for index in range(61, 240, 2):
+            tell(run, crew, index, 1 + index // 2, rows_stay=rows_stay)
+        assert progress.ended == 30 + 120
+        assert progress.in_flight == STREAMS // 2
+        assert progress.left_s == pytest.approx(80 * 60 / 120, rel=0.01)
+
+
+def tell(run: _Run, crew: MachineCrew, index: int, ended: int, *, rows_stay: bool) -> None:
+    """Have a request's machine tell its end, by its row or by how many have ended there."""
+    worker = crew.workers[index % 2]
+    if not rows_stay:
+        run._take(worker, made_judged(index))
+        return
+    run._take(worker, Elsewhere(Counts(ended=ended), away=False))
+    run._take(worker, Standing(ended + STREAMS // 2, {0: 200}))
+
+
+def test_while_rows_are_fetched_nothing_is_under_way() -> None:
+    with run_of(CLOSED, rows_stay=True) as (run, crew, progress):
+        for index in range(2):
+            tell(run, crew, index, 200, rows_stay=True)
+        watch: Any = SimpleNamespace(interrupts=lambda: 0, above=None)
+        run._watch = watch
+        crew.rest = lambda broken: iter(())  # type: ignore[method-assign, assignment]
+        run._collect()
+        assert progress.phase
+        assert progress.ended == 0
+        assert progress.in_flight == 0
 
 
 def test_of_a_schedule_nobody_knows_what_is_under_way_once_a_machine_was_lost() -> None:

@@ -54,7 +54,7 @@ class Fate:
 
     victims: Victims
     folder: Path
-    struck: list[tuple[Blow, int]] = field(default_factory=list)  # and when
+    struck: list[tuple[Blow, int, int]] = field(default_factory=list)  # when, and all were gone
     survivors: list[int] = field(default_factory=list)  # sending processes without a parent
     returncode: int = 0
     out: str = ""
@@ -63,12 +63,12 @@ class Fate:
     @property
     def parent_killed_ns(self) -> int | None:
         """When its parent was killed; None: it ended by itself."""
-        return next((at for blow, at in self.struck if blow.victim != "worker"), None)
+        return next((at for blow, at, _ in self.struck if blow.victim != "worker"), None)
 
     @property
-    def worker_kills_ns(self) -> list[int]:
-        """When sending processes were killed."""
-        return [at for blow, at in self.struck if blow.victim != "parent"]
+    def worker_kills_ns(self) -> list[tuple[int, int]]:
+        """When sending processes were killed, and when they were gone."""
+        return [(at, gone) for blow, at, gone in self.struck if blow.victim != "parent"]
 
     @property
     def rows(self) -> list[Path]:
@@ -183,9 +183,12 @@ def _strike(blow: Blow, process: subprocess.Popen[str], truth: Truth, fate: Fate
     targets += [process.pid] if blow.victim != "worker" else []
     if not targets:
         return
-    fate.struck.append((blow, time.perf_counter_ns()))
+    struck_ns = time.perf_counter_ns()
     for target in targets:
         _kill(target)
+    # One whose end has to wait for a core has open connections until then.
+    wait_until(lambda: not any(map(lives, targets)))
+    fate.struck.append((blow, struck_ns, time.perf_counter_ns()))
     if blow.victim != "worker":
         fate.survivors = _outliving(workers)
 

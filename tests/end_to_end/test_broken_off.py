@@ -65,7 +65,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_line_and_what_it_took_is_
     process = bench(100_000)
     results = tmp_path / "results"
     wait_until(lambda: written(results) > 20_000)
-    before = len(rows(tmp_path))
+    before, begun = len(rows(tmp_path)), info(tmp_path)
     limit = written(results) + 1_000  # in the middle of a row
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     assert os.strerror(errno.EFBIG) in last_words(process)
@@ -73,19 +73,22 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_line_and_what_it_took_is_
     found, run = rows(tmp_path), info(tmp_path)
     assert len(found) > before
     assert found["request_index"].is_unique
-    assert run.status == "failed"
+    assert (begun.status, run.status) == ("running", "failed")
+    assert (run.clock_start, run.plan) == (begun.clock_start, begun.plan)  # of rows and samples
     assert os.strerror(errno.EFBIG) in run.notes[-1]
     assert not list(results.rglob("*.tmp"))
 
 
 def test_a_folder_that_is_gone_ends_the_run_with_a_line_and_all_rows(
-    tmp_path: Path, bench: Callable[[int], subprocess.Popen[str]]
+    tmp_path: Path, bench: Callable[[int], subprocess.Popen[str]], tiny_vllm: TinyVllm
 ) -> None:
+    tiny_vllm.token_gap_s = 0.2  # until the folder is gone
     process = bench(200)
     results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
-    wait_until(lambda: written(results) > 5_000)
+    wait_until(lambda: written(results) > 2_000)
     results.rename(elsewhere)
     results.write_text("no folder any more")
+    tiny_vllm.token_gap_s = 0.005
     assert str(results) in last_words(process)
     assert process.returncode == 1
     (path,) = elsewhere.glob("*.csv")
@@ -97,7 +100,7 @@ def test_a_folder_that_is_gone_ends_the_run_with_a_line_and_all_rows(
 
 def test_a_server_that_dies_ends_the_run_and_leaves_a_row_a_request_sent(tmp_path: Path) -> None:
     with Simulated("--exact", "--ttft-ms", "20", "--itl-ms", "5") as server:
-        scenarios = write_scenario(tmp_path, **settings(f"{server.url}/v1", "simulated", 300))
+        scenarios = write_scenario(tmp_path, **settings(f"{server.url}/v1", "simulated", 5000))
         process = start_bench(tmp_path, scenarios, "--give-up-s", "2")
         wait_until(lambda: written(tmp_path / "results") > 10_000)
         server.process.kill()

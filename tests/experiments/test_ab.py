@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from vllm_bench.experiments.state import State, experiments
+from vllm_bench.launch.left_behind import left_of
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.simulator import simulator
 
@@ -355,7 +356,8 @@ def test_the_server_of_a_killed_script_is_ended_by_the_next_one(ab: Ab) -> None:
         process.wait()
     assert not ab.nobody_listens()  # it was left behind
     left = ab.state
-    assert left.left_behind
+    assert left.server is not None
+    assert left_of(left.server)
     done = ab.run(*words, "--resume")
     assert done.returncode == 4, done.stderr
     assert [a.status for a in ab.state.attempts] == ["broken off", "whole", "whole"]

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.experiments.ab import taken_up
 from vllm_bench.experiments.state import (
+    FOLDER,
     Asked,
     Attempt,
     State,
     checksum,
     experiments,
-    path_of,
     read_state,
     scenario_sha256,
     write_state,
@@ -114,7 +114,7 @@ def test_a_look_counts_once_and_only_with_words() -> None:
 def test_experiments_are_found_newest_first_among_other_files(tmp_path: Path) -> None:
     for name in ("20261128T150000Z-1", "20261129T150000Z-1"):
         write_state(tmp_path, state(id=name))
-    there = path_of(tmp_path, "x").parent
+    there = tmp_path / FOLDER
     (there / "other.json").write_text(json.dumps({"kind": "capacity", "id": "other"}))
     (there / "half.json").write_text('{"kind": "ab"')
     (there / "folder.json").mkdir()

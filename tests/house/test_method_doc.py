@@ -1,4 +1,4 @@
-"""docs/METHOD.md says what the code does: codes, presets, minima and metrics come from it."""
+"""docs/METHOD.md (and of margins docs/COMPARE.md) says what the code does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from vllm_bench.tables.level_columns import LEVEL_COLUMNS
 from vllm_bench.verdict.run_checks import MIN_WINDOW_S
 from vllm_bench.verdict.verdict import CHECKS, codes_table
 
-METHOD = (Path(__file__).resolve().parents[2] / "docs" / "METHOD.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+METHOD = (DOCS / "METHOD.md").read_text(encoding="utf-8")
+COMPARE = (DOCS / "COMPARE.md").read_text(encoding="utf-8")
 
 
 def between(start: str, end: str) -> str:
@@ -57,11 +59,11 @@ def test_every_metric_and_every_objective_is_explained():
 
 
 def test_the_margins_and_the_rules_of_comparing_are_the_code_s():
-    table = between("| measures | margin |", "All are headlines")
+    table = COMPARE.split("| measures | margin |")[1].split("\n\n")[0]
     rows = re.findall(r"^\| (.+) \| ([\d.]+) % \|$", table, re.MULTILINE)
     margins = {name: float(m) / 100 for names, m in rows for name in re.findall("`(.+?)`", names)}
     assert margins == pytest.approx({measure.name: measure.margin for measure in MEASURES})
-    assert f"all of the {100 * EQUIVALENT:g} % interval" in METHOD
+    assert f"the {100 * EQUIVALENT:g} % interval lies within the margin" in COMPARE
     assert f"≥ {MIN_NIGHTS} nights" in METHOD
     assert f"upper {100 * SAFE:g} % bound" in METHOD
 

@@ -72,6 +72,14 @@ def test_a_foreign_client_asks_until_the_end(tmp_path: Path) -> None:
         assert generated(server) == ended
 
 
+def test_what_is_beside_ends_with_a_run_that_is_broken_off(tmp_path: Path) -> None:
+    with Simulated("--exact", "--ttft-ms", "1", "--itl-ms", "1") as server:
+        for beside in (foreign(2, 7), restarted(60.0)):
+            with pytest.raises(KeyboardInterrupt), beside(stage(server, tmp_path)):
+                raise KeyboardInterrupt
+        assert server.process.poll() is None
+
+
 def generated(server: Simulated) -> float:
     return read_counters(server.client.get("/metrics").text)["vllm:generation_tokens_total"]
 

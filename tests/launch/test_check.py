@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from vllm_bench.launch.check import checked, mismatches
+from vllm_bench.launch.check import checked
 from vllm_bench.launch.env import Settings, settings_of
 
 
@@ -58,7 +58,7 @@ def test_what_is_asked_against_what_is_told(
     variable: str, value: str, name: str, told: str | float | bool, same: bool
 ) -> None:
     settings = asked(**{variable: value})
-    found = mismatches(settings, {"model": settings.asked["model"], name: told})
+    found = checked(settings, {"model": settings.asked["model"], name: told}).wrong
     assert bool(found) is not same
     assert all(name in line and str(told) in line for line in found)
 

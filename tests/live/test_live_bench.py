@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.beside.waiting import wait_until
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import Step, TinyVllm
 from tests.support.running import command, environment, write_scenario
 
@@ -59,7 +59,7 @@ class OnATerminal:
 
     def ended(self) -> tuple[int, str]:
         """The exit code, and all that was written."""
-        status = self.process.wait(60)
+        status = self.process.wait(LIMIT_S)
         self._reader.join()
         os.close(self._master)
         return status, self.written

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.support.beside.waiting import LIMIT_S
 from tests.support.running import BENCH, ROOT, environment, write_prompts
+from tools.hostile.processes import children
 
 SENDER = ROOT / "bench" / "sender.py"
 ONE = f"{sys.executable} {SENDER}"  # a command for --senders
@@ -83,31 +84,6 @@ def said(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.returncode, (out + err).decode()
 
 
-def children(parent: int, word: str) -> list[int]:
-    """Return the living children of a process whose command line has a word, oldest first."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = os.fsdecode((stat.parent / "cmdline").read_bytes()).replace("\0", " ")
-            if fields[1] == str(parent) and fields[0] != "Z" and word in command:
-                found.append(int(stat.parent.name))
-    return sorted(found)
-
-
 def foremen(bench: int) -> list[int]:
     """Return the foremen that a bench.py started by --senders."""
     return children(bench, "sender.py")
-
-
-def senders(foreman: int) -> list[int]:
-    """Return the sending processes of a foreman."""
-    return children(foreman, "spawn_main")
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs on; one that has ended may wait for somebody to take note."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -105,5 +105,5 @@ def test_the_jobs_commands_meet_by_the_key_of_the_secret(server: list[str], tmp_
     senders = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
     process.communicate(timeout=LIMIT_S)
     assert process.returncode in ENDED
-    assert [one.wait(60) for one in senders] == [0, 0]
+    assert [one.wait(LIMIT_S) for one in senders] == [0, 0]
     assert sent_by(tmp_path / "results") == [10, 10]

@@ -21,18 +21,16 @@ from tests.machines.running import (
     HASTY,
     ONE,
     ROOT,
-    children,
-    lives,
+    foremen,
     load,
     over,
     said,
-    senders,
     started,
 )
 from tests.sim.simulated import Simulated
 from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.frames import read_frame
-from tools.hostile.processes import NS, Pulse
+from tools.hostile.processes import NS, Pulse, lives, senders_of
 
 pytestmark = pytest.mark.process
 
@@ -146,13 +144,13 @@ def strike(blow: Blow, folder: Path) -> Fate:
         with started(call, folder, PYTHONPATH=path, PYTHONWARNINGS="error") as head:
             wait_until(lambda: finished(server.truth_path) >= BLOW or head.poll() is not None)
             assert head.poll() is None, said(head)
-            foremen = children(head.pid, "sender.py")
-            victims = Victims(head.pid, foremen, [senders(one) for one in foremen])
+            there = foremen(head.pid)
+            victims = Victims(head.pid, there, [senders_of(one) for one in there])
             struck_ns = time.perf_counter_ns()
             for pid, how in blow.strikes(victims):
                 os.kill(pid, how)
             code, text = said(head)
-            left = outliving([*foremen, *(pid for of in victims.sending for pid in of)])
+            left = outliving([*there, *(pid for of in victims.sending for pid in of)])
         return Fate(code, text, struck_ns, left, server.truth(), folder / "results")
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +16,11 @@ from vllm_bench.live.progress import Progress
 from vllm_bench.machines.foreman import serve
 from vllm_bench.machines.foreman.serve import serve_run
 from vllm_bench.machines.kept.keeper import Keeper
+from vllm_bench.machines.meeting.hello import KINDS
 from vllm_bench.machines.messages import Idle, Leaving, LetGo, Serve, Told
 from vllm_bench.send.outbox import Finished
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.made_plans import made_plan
 
 PLAN = made_plan(4)
@@ -80,3 +85,32 @@ def test_who_was_asked_to_end_by_the_head_ends_its_portion(
 ) -> None:
     told = told_of(monkeypatch, lambda _, orders: orders.send(Told(PLAN.run_id, order)))
     assert [type(one) for one in told[-2:]] == [Finished, Idle]
+
+
+def test_that_it_is_let_go_may_come_behind_the_end_of_its_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network keeps no order between connections: it waits a moment, here for this test."""
+    saw_the_end, go_on = threading.Event(), threading.Event()
+
+    def moment(_: float) -> None:
+        saw_the_end.set()
+        go_on.wait(LIMIT_S)
+
+    virtual = SimpleNamespace(perf_counter_ns=time.perf_counter_ns, sleep=moment)
+    monkeypatch.setattr(serve, "time", virtual)
+    pairs: dict[Any, Any] = {kind: multiprocessing.Pipe() for kind in KINDS}
+    pipes = {kind: theirs for kind, (_, theirs) in pairs.items()}
+    with ThreadPoolExecutor() as beside:
+        ended = beside.submit(serve.serve, pipes, Keeper(None))
+        clock, _ = pairs["clock"]
+        clock.send(1)
+        assert clock.recv()[0] == 1
+        clock.close()
+        assert saw_the_end.wait(LIMIT_S)
+        pairs["orders"][0].send(LetGo())
+        ended.result(LIMIT_S)  # it raises nothing
+        go_on.set()
+    for ours, theirs in pairs.values():
+        ours.close()
+        theirs.close()

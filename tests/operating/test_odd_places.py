@@ -129,7 +129,7 @@ def test_a_frozen_terminal_holds_up_no_row_and_a_signal_still_ends_the_script(
         assert [len(read_frame(p)) for p in results.glob("*-2*Z.csv")] == [12, 12]
         assert process.poll() is None  # it waits, with its last words
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 130
+        assert process.wait(LIMIT_S) == 130
     finally:
         process.kill()
         process.wait()

@@ -13,20 +13,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 from vllm_bench.records.run_info import read_run_info
 
-from tests.support.beside.waiting import wait_until
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import HANG, SSE_HEAD, Request, TinyVllm, chunk, delta
 from tests.support.frames import read_frame
 from tests.support.running import ROOT, command, environment, write_scenario
-from tools.hostile.processes import senders_of
+from tools.hostile.processes import of_session, senders_of
 
 pytestmark = pytest.mark.process
 
-SOON_S = 15.0  # far less than any hang, far more than any machine takes
+SLOW_S = 0.4  # between two tokens, for a blow to fall while a run goes on
 Numbers = tuple[signal.Signals, ...]
 KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -74,15 +75,7 @@ class Bench:
 
     def left(self) -> list[int]:
         """The processes of its session that still run."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                words = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(words[3]) == self.process.pid and words[0] != "Z":
-                found.append(int(stat.parent.name))
-        return found
+        return of_session(self.process.pid)
 
 
 @dataclass(frozen=True)
@@ -95,6 +88,7 @@ class Moment:
     settings: dict[str, object] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     streams_hang: bool = False  # after their first token
+    slow_after: int | None = None  # so many requests
     ready: bool = True
     statuses: tuple[str, ...] = ("interrupted",)
     measured: bool = False  # whether there is a run's JSON
@@ -124,8 +118,9 @@ MOMENTS = [
     Moment(
         "a sampler starts",
         told("[1/1]"),
-        words=("--telemetry-command", "sleep 100"),
+        words=("--telemetry-command", "sleep 1000"),
         settings={"telemetry": True},
+        statuses=(),  # not even after the sampler was given up
     ),
     Moment("the plan is there", lambda b: bool(b.files("plans/*.csv")), settings=MANY),
     Moment("the JSON is there", lambda b: bool(b.files("*.json")), settings=MANY),
@@ -162,6 +157,7 @@ MOMENTS = [
         "between runs",
         lambda b: " INVALID (" in b.said or " SUSPECT (" in b.said or " VALID" in b.said,
         settings={"concurrencies": [3, 4]},
+        slow_after=12,
         statuses=("complete", "interrupted"),
         measured=True,
     ),
@@ -179,6 +175,8 @@ def start(folder: Path, server: Hanging, moment: Moment) -> Bench:
     server.times, server.ready = moment.hang, moment.ready
     if moment.streams_hang:
         server.misbehave = lambda _: [SSE_HEAD, chunk(delta("a")), HANG]
+    elif moment.slow_after is not None:
+        server.misbehave = partial(slow_down, server, moment.slow_after)
     settings = {
         "base_url": server.base_url,
         "model": "tiny",
@@ -199,6 +197,11 @@ def start(folder: Path, server: Hanging, moment: Moment) -> Bench:
     return Bench(folder, server, process)
 
 
+def slow_down(server: Hanging, after: int, number: int) -> None:
+    if number > after:
+        server.token_gap_s = SLOW_S
+
+
 @pytest.mark.parametrize(
     ("moment", "number"),
     [(moment, KINDS[i % len(KINDS)]) for i, moment in enumerate(MOMENTS)],
@@ -217,7 +220,7 @@ def test_a_signal_is_obeyed_at_any_moment(
         if moment.then is not None:
             wait_until(told_to_stop(bench))
             bench.process.send_signal(moment.then)
-        assert bench.process.wait(SOON_S) == 130, bench.said
+        assert bench.process.wait(LIMIT_S) == 130, bench.said
     finally:
         bench.process.kill()
         bench.process.wait()
@@ -255,7 +258,7 @@ def test_a_script_that_is_deaf_in_a_librarys_call_is_ended_too(number: signal.Si
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(number)
-        assert process.wait(SOON_S) == 130
+        assert process.wait(LIMIT_S) == 130
 
 
 def told_to_stop(bench: Bench) -> Callable[[], bool]:
@@ -270,7 +273,7 @@ def test_a_hangup_that_nohup_ignores_is_ignored(tmp_path: Path, server: Hanging)
         signal.signal(signal.SIGHUP, before)
     wait_until(lambda: bench.rows() > 2)
     os.killpg(bench.process.pid, signal.SIGHUP)
-    bench.process.wait(SOON_S * 2)
+    bench.process.wait(LIMIT_S)
     assert bench.rows() == 12
     assert "interrupted" not in [read_run_info(path).status for path in bench.files("*.json")]
 
@@ -278,12 +281,14 @@ def test_a_hangup_that_nohup_ignores_is_ignored(tmp_path: Path, server: Hanging)
 def test_a_sending_process_that_is_stopped_is_killed_and_the_others_go_on(
     tmp_path: Path, server: Hanging
 ) -> None:
+    server.token_gap_s = SLOW_S  # until it has been stopped
     settings: dict[str, object] = {"num_requests": 100, "concurrencies": [8]}
     moment = Moment("", lambda _: True, settings=settings, words=("--workers", "2"))
     bench = start(tmp_path, server, moment)
     wait_until(lambda: bench.rows() > 5)
     os.kill(senders_of(bench.process.pid)[0], signal.SIGSTOP)
-    assert bench.process.wait(60) == 4
+    server.token_gap_s = 0.0
+    assert bench.process.wait(LIMIT_S) == 4
     wait_until(lambda: not bench.left())
     (info,) = [read_run_info(path) for path in bench.files("*.json")]
     assert info.status == "incomplete"

@@ -140,6 +140,22 @@ def test_any_other_end_of_any_choice_is_a_failure(first: str, second: str) -> No
     assert (r.error or "").isprintable()
 
 
+@pytest.mark.parametrize("tokens", [3, 1])
+@pytest.mark.parametrize("choices", [2, 4])
+def test_of_several_choices_tpot_is_that_of_their_mean(choices: int, tokens: int) -> None:
+    """Choices are written side by side: four of three tokens in 45 ms aren't one of twelve."""
+    ends = [
+        event({"choices": [{"index": n, "delta": {"content": "c"}, "finish_reason": "length"}]})
+        for n in range(choices)
+    ]
+    before = [A * choices, B * choices] if tokens == 3 else [ends.pop(0)]
+    last = b"".join(ends) + usage(5, choices * tokens) + DONE
+    made = exchange([*zip((50, 70), before, strict=False), (95, last)])
+    found = judge(made, dataclasses.replace(EXPECTED, choices=choices)).record
+    assert (found.error_kind, found.completion_tokens) == (None, choices * tokens)
+    assert found.tpot_ms == (22.5 if tokens == 3 else None)
+
+
 def test_one_token_has_a_ttft_and_no_tpot() -> None:
     r = record([(50, delta("a", "stop") + usage(5, 1) + DONE)])
     assert (r.ttft_ms, r.latency_ms, r.tpot_ms, r.error) == (50, 50, None, None)

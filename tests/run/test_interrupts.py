@@ -23,6 +23,8 @@ from vllm_bench.interrupts import (
 from vllm_bench.program import run_to_end
 from vllm_bench.simulator import simulator
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
+
 LONG = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -67,7 +69,7 @@ def test_an_import_is_never_broken_off_and_the_signal_is_answered_after_it(
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        importlib.import_module(name) and time.sleep(30)
+        importlib.import_module(name) and time.sleep(LIMIT_S)
     assert name in sys.modules
     assert asked() == 1
 
@@ -136,9 +138,7 @@ def test_what_is_started_meanwhile_never_hears_them_and_none_is_lost(asked: Inte
             # A child inherits the mask.
             assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= set(SIGNALS)
         # The system may have given it to any thread that hears it: the main one learns of it soon.
-        give_up_s = time.monotonic() + 30
-        while not asked() and time.monotonic() < give_up_s:
-            time.sleep(0.001)
+        wait_until(asked)
         assert asked() == 1
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 

@@ -191,7 +191,7 @@ class Lingering(TinyVllm):
 
     def _metrics(self) -> str:
         if self.counters["request_success"] >= 6:
-            self.go_on.wait(10)
+            self.go_on.wait(LIMIT_S)
         return super()._metrics()
 
 

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,30 @@ def test_a_start_that_is_refused_leaves_no_folder_and_takes_none_away(
         assert done.returncode == 2, done.stderr
     assert not (tmp_path / "new").exists()
     assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("content", "asks", "code"),
+    [
+        ("when,prompt\n1,2\n", lambda path: {"trace": path, "concurrencies": []}, 2),
+        ('{"turns": 3}\n', lambda path: {"trace": path}, 2),
+        ("", lambda path: {"dataset": f"file:{path}"}, 1),
+    ],
+)
+def test_nobody_waits_for_a_server_to_hear_of_a_mistake_in_a_file(
+    tmp_path: Path,
+    bench: Bench,
+    scenarios: Scenarios,
+    content: str,
+    asks: Callable[[str], dict[str, object]],
+    code: int,
+) -> None:
+    path = tmp_path / "given.txt"
+    path.write_text(content)
+    nobody = {"base_url": "http://127.0.0.1:9/v1", **asks(str(path))}
+    done = bench(scenarios(**nobody), "--wait-s", "600")
+    assert done.returncode == code, done.stderr
+    assert str(path) in done.stderr.splitlines()[-1]
 
 
 def test_wrong_usage_is_one_line_and_exit_2_before_any_request(

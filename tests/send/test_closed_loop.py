@@ -17,6 +17,7 @@ from vllm_bench.send.outbox import Drop
 from vllm_bench.wire.connection import Connection
 from vllm_bench.wire.opening import open_connection
 
+from tests.support.beside.waiting import wait_until
 from tests.support.far_end import (
     CLOSE,
     HANG,
@@ -216,7 +217,7 @@ def test_an_exchange_is_dropped_where_the_parent_says_so(far_end: FarEnd) -> Non
     assert dropped.failure == Failure("overlong", "too long")
     assert dropped.reads == []  # handed over
     assert following.failure is None
-    assert far_end.hung_up == 1
+    wait_until(lambda: far_end.hung_up == 1)
 
 
 def test_an_answer_that_is_kept_for_the_next_turn_has_a_bound(

@@ -11,6 +11,7 @@ import pytest
 from vllm_bench.program import run_to_end
 from vllm_bench.send.loop_health import peak_memory_bytes
 
+from tests.support.beside.waiting import wait_until
 from tests.support.far_end import SSE_HEAD, Step, TinyVllm, chunk, delta
 from tests.support.running import command, info, rows, tiny_scenario
 
@@ -51,7 +52,7 @@ def test_memory_is_flat_and_the_failure_has_its_name(
     used = run_to_end(command(tmp_path, path, "--no-server-metrics"), tmp_path / "log")
     (worker,) = info(tmp_path).client_health["workers"]
     assert list(rows(tmp_path)["error_kind"]) == [kind, kind], (tmp_path / "log").read_text()
-    assert tiny_vllm.hung_up == 2  # nobody took the rest
+    wait_until(lambda: tiny_vllm.hung_up == 2)  # nobody took the rest
     assert used.memory_bytes < MOST_MB * MB
     assert worker["peak_memory_bytes"] < MOST_MB * MB
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench import script
 from vllm_bench.env_file import EnvFileError, load_env_file, parse_env
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +135,28 @@ def test_the_environment_wins_and_an_empty_value_gives_nothing(tmp_path: Path) -
     environ = {"A": "shell", "B": ""}
     assert load_env_file(path, environ) == {"D", "https_proxy"}
     assert environ == {"A": "shell", "B": "", "D": "file", "https_proxy": "p"}
+
+
+@pytest.mark.parametrize(
+    ("line", "shell", "found"),
+    [
+        ("", None, None),  # as .env.example has it
+        ("HF_TOKEN=hf_own", None, "hf_own"),
+        ("", "hf_of_the_shell", "hf_of_the_shell"),
+        ("", "hf_your_token_here", None),
+    ],
+)
+def test_the_templates_token_is_none_for_scripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, shell: str | None, found: str | None
+) -> None:
+    """The hub refuses a token that it doesn't know, for sets that need none."""
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    environ = {} if shell is None else {"HF_TOKEN": shell}
+    monkeypatch.setattr(os, "environ", environ)
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text() + line + "\n")
+    script.read_env()
+    assert environ.get("HF_TOKEN") == found
+    assert environ["MODEL"]
 
 
 def test_no_file_and_a_link_to_none_are_fine(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_run_without_any_ttft_is_never_valid_unless_it_asked_for_none(tmp_path
 # ---- tokens that were held back ----
 
 
-def held_back(folder, events, gap_ms=10.0, ttft_ms=100.0):
+def held_back(folder, events, gap_ms=10.0, ttft_ms=100.0, **changes):
     """Replies whose events come in reads of so many, each read at the time of its last event."""
     ends = np.cumsum(events)
     ms = [ttft_ms + gap_ms * (end - 1) for end in ends]
@@ -48,7 +48,7 @@ def held_back(folder, events, gap_ms=10.0, ttft_ms=100.0):
     tokens = {name: int(ends[-1]) for name in ("token_events", "completion_tokens", "max_tokens")}
     pace = {"tpot_ms": (ms[-1] - ms[0]) / (int(ends[-1]) - 1), "token_reads": len(events)}
     records = healthy(60, **times, **tokens, **pace)
-    return stamped(facts_of(folder, records), events=list(events), ms=ms)
+    return stamped(facts_of(folder, records, **changes), events=list(events), ms=ms)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,22 @@ def held_back(folder, events, gap_ms=10.0, ttft_ms=100.0):
 )
 def test_what_comes_in_lumps_costs_the_figures_that_it_moves(tmp_path, events, expected):
     assert families_of(held_back(tmp_path, events), "buffered") == expected
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([1] * 100, {}),
+        ([4] * 25, {}),  # a token of each choice
+        ([4] + [6] * 16, {"gaps": INVALID}),
+        ([8] * 12, {"gaps": INVALID, "TTFT": INVALID, "pace": SUSPECT}),
+    ],
+)
+def test_tokens_of_several_choices_come_together_by_right(tmp_path, events, expected):
+    facts = held_back(tmp_path, events, scenario={"extra_body": {"n": 4}})
+    assert families_of(facts, "buffered") == expected
+    assert families_of(facts, "several_choices") == {"gaps": INVALID}
+    assert families_of(held_back(tmp_path, [1] * 9), "several_choices") == {}
 
 
 def test_the_error_of_a_held_back_first_token_is_what_ttft_loses(tmp_path):

@@ -250,7 +250,7 @@ def test_it_is_told_every_ten_seconds_how_long_it_takes_and_what_can_be_done(
     said: list[str] = []
     session = SimpleNamespace(wait_s=35.0, say=said.append)
     scenario = SimpleNamespace(base_url=tiny_vllm.base_url)
-    on_wait = Session._waiting(session, scenario)  # type: ignore[arg-type]
+    on_wait = Session._on_wait(session, scenario, [])  # type: ignore[arg-type]
     with closing(Server(tiny_vllm.base_url, None, {})) as server, pytest.raises(ControlError):
         server.wait_ready(35.0, on_wait)
     ways = "--wait-s changes it; Ctrl-C ends it"

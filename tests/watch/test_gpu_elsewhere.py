@@ -28,7 +28,7 @@ from vllm_bench.watch.gpu_elsewhere import (
 )
 from vllm_bench.watch.recording import GpuFacts, GpuRecording, Problem, UnavailableError
 
-from tests.support.beside.waiting import wait_until
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.shimmed import TWO_GPUS, Collected, environment
 
 pytestmark = pytest.mark.process
@@ -178,7 +178,7 @@ def test_rows_of_another_machine_are_on_the_clock_of_the_run(tmp_path: Path) -> 
     assert rows["t_s"].iloc[0] < 0
     assert facts["hz"] == 50
     assert [gpu["name"] for gpu in facts["gpus"]] == ["NVIDIA H100 80GB HBM3"] * 2
-    assert [(p["code"], p["gpu_index"]) for p in facts["problems"]] == [("gpu_lost", 1)]
+    assert {"code": "gpu_lost", "gpu_index": 1}.items() <= facts["problems"][0].items()
     (gap,) = facts["gaps"]
     assert (gap["gpu_index"], gap["to_s"], gap["code"]) == (1, None, "gpu_lost")
 
@@ -226,9 +226,9 @@ def test_a_command_that_dies_in_the_run_is_told(tmp_path: Path) -> None:
     sampler = CommandSampler(printer(2, then="raise SystemExit('connection lost')"), record)
     sampler.start()
     assert sampler._process is not None
-    sampler._process.wait(30)
+    sampler._process.wait(LIMIT_S)
     sampler.stop()
-    (problem,) = record.problems
+    problem = record.problems[0]  # on a slow machine its rows are late, too
     assert problem.code == "command"
     assert "status 1: " in problem.text
     assert "connection lost" in problem.text
@@ -278,22 +278,31 @@ def test_output_without_end_ends_in_the_run_and_is_told(
     sampler = CommandSampler(printer(2, then=f"import sys; sys.stdout.flush()\n{then}"), record)
     sampler.start()
     for thread in sampler._threads:
-        thread.join(60)
+        thread.join(LIMIT_S)
     sampler.stop()
     assert record.problems[0].code == "command"
     assert why in record.problems[0].text
 
 
 def test_ctrl_c_before_the_first_row_leaves_no_process(tmp_path: Path) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    is_deaf = tmp_path / "deaf"
+    deaf = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        f"pathlib.Path({str(is_deaf)!r}).touch(); time.sleep(600)"
+    )
     sampler = CommandSampler(python(deaf), recording(tmp_path))
     main = threading.main_thread().ident
     assert main is not None
-    timer = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
-    timer.start()
+
+    def interrupt() -> None:
+        wait_until(lambda: is_deaf.exists() and len(sampler._threads) == 2)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
     with pytest.raises(KeyboardInterrupt):
         sampler.start()
-    timer.join()
+    interrupting.join()
     assert sampler._process is not None
     assert sampler._process.poll() == -signal.SIGKILL
 

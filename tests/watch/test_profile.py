@@ -11,6 +11,7 @@ from vllm_bench.errors import BenchError
 from vllm_bench.watch.profile import Profile
 from vllm_bench.watch.samplers import Samplers, Wanted
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.made_runs import made_info, made_record, summed
 
 
@@ -35,7 +36,7 @@ def test_it_is_asked_once_from_the_middle_on_and_ended_with_the_run() -> None:
     for share in (0.0, 0.3, 0.5, 0.9):
         assert bool(server.orders) <= (share > 1 / 3)
         profile.look(share)
-    assert server.started.wait(10)
+    assert server.started.wait(LIMIT_S)
     profile.end()
     profile.wait()
     facts = profile.facts(began_ns)
@@ -85,19 +86,19 @@ def test_who_cant_wait_for_the_files_has_the_run_at_once(tmp_path: Path) -> None
         orders.append(what)
         if what == "stop":
             obeyed.set()
-            assert written.wait(60)
+            assert written.wait(LIMIT_S)
 
     said = list[str]()
     samplers = samplers_with(Profile(order, 3600.0), tmp_path, said)
     samplers.look(0.5)
     waiting = threading.Thread(target=samplers.stop, daemon=True)
     waiting.start()
-    assert obeyed.wait(10)  # told to stop by the end of the run, not after its 3600 s
+    assert obeyed.wait(LIMIT_S)  # told to stop by the end of the run, not after its 3600 s
     facts = samplers.stop()["profile"]  # as after a second Ctrl-C: it returns
     assert "written_s" not in facts
     assert facts["problem"]
     written.set()
-    waiting.join(10)
+    waiting.join(LIMIT_S)
     assert samplers.stop()["profile"]["problem"] is None
     assert orders == ["start", "stop"]
     assert any("Ctrl-C" in line for line in said)

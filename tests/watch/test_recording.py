@@ -8,6 +8,8 @@ import pytest
 from vllm_bench.watch.recording import Gap, GapLog
 from vllm_bench.watch.tick import Ticker, next_tick_ns
 
+from tests.support.beside.waiting import LIMIT_S
+
 
 @pytest.mark.parametrize(
     ("now", "due"),
@@ -27,17 +29,17 @@ def test_the_next_tick_is_on_the_grid_and_missed_ones_are_left_out(now: int, due
 def test_a_beat_acts_at_once_and_once_more_when_it_is_stopped() -> None:
     calls: list[str] = []
     beat = Ticker(lambda: calls.append(threading.current_thread().name), hz=0.001, name="mine")
-    assert beat.start(10)
+    assert beat.start(LIMIT_S)
     assert calls == ["mine"]
-    assert beat.stop(10)
+    assert beat.stop(LIMIT_S)
     assert calls == ["mine", "mine"]
 
 
 def test_a_beat_that_is_ended_acts_no_more() -> None:
     calls: list[int] = []
     beat = Ticker(lambda: (calls.append(1), beat.end())[0], hz=1000, name="mine")  # type: ignore[func-returns-value]
-    assert beat.start(10)
-    assert beat.stop(10)
+    assert beat.start(LIMIT_S)
+    assert beat.stop(LIMIT_S)
     assert calls == [1]
 
 
@@ -59,9 +61,9 @@ def test_a_beat_that_fails_is_counted_and_the_next_one_comes() -> None:
             raise error
 
     beat = Ticker(act, hz=1000, name="mine")
-    assert beat.start(10)
-    assert over.wait(10)
-    assert beat.stop(10)
+    assert beat.start(LIMIT_S)
+    assert over.wait(LIMIT_S)
+    assert beat.stop(LIMIT_S)
     assert beat.failures.count == 2
     assert str(beat.failures.words).endswith("ZeroDivisionError: ")
 
@@ -71,8 +73,8 @@ def test_a_first_beat_that_fails_lets_the_start_go_on() -> None:
         raise AttributeError("nvmlDeviceGetNothing")
 
     beat = Ticker(fail, hz=0.001, name="mine")
-    assert beat.start(10)
-    assert beat.stop(10)
+    assert beat.start(LIMIT_S)
+    assert beat.stop(LIMIT_S)
     assert beat.failures.words == "2 of 2 readings failed: AttributeError: nvmlDeviceGetNothing"
 
 

@@ -24,7 +24,7 @@ def watched(folder: Path, **wanted: Any) -> tuple[dict[str, Any], list[str]]:
     settings: dict[str, Any] = {
         "base_url": "http://gpu7:8000/v1",
         "gpus": True,
-        "gpu_hz": 10,
+        "gpu_hz": 0.01,  # no tick comes between the first reading and the last
         "gpu_indexes": None,
         "server_is_here": True,
     }
@@ -53,10 +53,8 @@ def test_this_machines_gpus_and_the_server_are_sampled(
     assert (facts["gpu"]["source"], len(facts["gpu"]["gpus"])) == ("nvml", 2)
     assert facts["gpu"]["rows"] == 4  # before and after, of two
     written = (tmp_path / "server_metrics" / "x.csv").read_text().splitlines()
-    assert (facts["server_metrics"]["readings"], facts["server_metrics"]["rows"]) == (
-        2,
-        len(written) - 1,  # without the header
-    )
+    assert facts["server_metrics"]["readings"] >= 2  # a slow machine has time for a tick
+    assert facts["server_metrics"]["rows"] == len(written) - 1  # without the header
     assert not said
 
 

@@ -85,7 +85,7 @@ def demanded(case: Case) -> set[str]:
     begin = case.struck_ns - ROWS_NS - case.stalled_ns
     kept = [one for one in case.measured if one.outcome in WHOLE and one.ended_ns < begin]
     if rules.one_sender and not rules.rows_cut:
-        later = case.struck_ns + NS // 10
+        later = case.struck_ns + NS // 10 + case.stalled_ns
         kept += [one for one in case.measured if one.outcome == "ok" and one.ended_ns > later]
     return {one.request_id for one in kept}
 

@@ -15,15 +15,10 @@ from typing import Any
 from .loads import NAME
 
 SUMMARY = "summary.csv"
-NEEDED = (
-    "run_id",
-    "request_index",
-    "request_id",
-    "t_end_s",
-    "error_kind",
-    "prompt_tokens",
-    "completion_tokens",
-)
+NEEDED = {
+    *("run_id", "request_index", "request_id", "t_end_s", "error_kind"),
+    *("prompt_tokens", "completion_tokens"),
+}
 
 
 @dataclass(slots=True)
@@ -101,7 +96,7 @@ def read_into(run: LeftRun, whole: bytes) -> None:
     lines, _, rest = whole.rpartition(b"\n")
     run.torn = bool(rest)
     reader = csv.DictReader(io.StringIO(lines.decode(errors="replace"), newline=""))
-    if lines and not set(NEEDED) <= set(reader.fieldnames or ()):
+    if lines and NEEDED - set(reader.fieldnames or ()):
         run.damaged.append("its header")
         return
     for number, cells in enumerate(reader, start=2):

@@ -40,9 +40,11 @@ def size_of(pid: int) -> Size | None:
 def _stat(pid: int) -> list[str]:
     """Return a process's state, parent, group, session, and so on; nothing if it has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        # Its name, which stands before the last bracket, may be of any bytes.
+        text = os.fsdecode(Path(f"/proc/{pid}/stat").read_bytes())
     except OSError:
         return []
+    return text.rpartition(")")[2].split()
 
 
 def _all() -> list[int]:
@@ -61,26 +63,36 @@ def of_session(leader: int) -> list[int]:
     return [pid for pid, stat in found if stat and stat[3] == str(leader) and stat[0] not in "ZX"]
 
 
+def children(parent: int, word: str) -> list[int]:
+    """Return a process's living children with a word in their command line, by their start.
+
+    One that was just forked has its parent's command line, and may become anything.
+    """
+    own = _command(parent)
+    of = (pid for pid in sorted(_all()) if _stat(pid)[1:2] == [str(parent)])
+    return [pid for pid in of if word in (command := _command(pid)) and command != own]
+
+
 def senders_of(parent: int) -> list[int]:
-    """Return a bench.py's sending processes, in the order of their start."""
-    children = (pid for pid in sorted(_all()) if _stat(pid)[1:2] == [str(parent)])
-    return [pid for pid in children if SENDER in _command(pid)]
+    """Return the sending processes of a bench.py or sender.py, in the order of their start."""
+    return children(parent, SENDER)
 
 
 def _command(pid: int) -> str:
+    """Return a process's command line, with blanks in it; empty: it has ended."""
     try:
-        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).replace("\0", " ")
     except OSError:
         return ""
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float, step_s: float = 0.02) -> bool:
+def wait_until(condition: Callable[[], bool], limit_s: float) -> bool:
     """Wait for a condition; return whether it came within the limit."""
     give_up_s = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > give_up_s:
             return False
-        time.sleep(step_s)
+        time.sleep(0.02)
     return True
 
 

@@ -171,11 +171,11 @@ def garble(stage: Stage, *, inserting: bool) -> None:
     stage.net.garbling = stage.rng.randint(1, 12)
 
 
-def page(path: bytes, *ways: str) -> Strike:
-    """Return a strike by which a page is answered in one of these ways."""
+def metrics_page(*ways: str) -> Strike:
+    """Return a strike by which /metrics is answered in one of these ways."""
 
     def prepare(stage: Stage) -> None:
-        stage.net.pages = {path: stage.rng.choice(ways)}
+        stage.net.pages = {b"/metrics": stage.rng.choice(ways)}
 
     return prepare
 

@@ -142,6 +142,7 @@ def _traces(chart: Chart, panel: Panel) -> Iterator[dict[str, Any]]:
     yield from (_line(line, chart, panel) for line in panel.lines if line.until is None)
     yield from (_bars(line, line.until) for line in panel.lines if line.until is not None)
     yield from (trace for line in panel.lines for trace in _arrows(line, chart.x))
+    yield from (trace for line in panel.lines for trace in _endless(line))
     yield from (_rule(rule, panel) for rule in panel.rules)
     yield from (_throttled(band, panel) for band in panel.bands if band.role == "throttled")
 
@@ -204,6 +205,20 @@ def _arrows(line: Line, x: Axis) -> Iterator[dict[str, Any]]:
                     "line": {"width": 0},
                 },
             }
+
+
+def _endless(line: Line) -> Iterator[dict[str, Any]]:
+    """Return an arrow over each point of a line whose interval has no upper end."""
+    if line.flat or line.high is None or not np.isinf(line.high).any():
+        return
+    at = np.isinf(line.high)
+    yield {
+        **_scatter(line.name, line.x[at], line.y[at], ""),
+        **{"mode": "text", "hoverinfo": "skip", "showlegend": False, "cliponaxis": False},
+        **{"text": ["\N{UPWARDS ARROW}"] * int(at.sum()), "textposition": "top center"},
+        "legendgroup": chart_text(line.group or line.name),
+        "textfont": {"color": f"@{line.colour}", "size": 16},
+    }
 
 
 def _bars(line: Line, until: Values) -> dict[str, Any]:

@@ -175,8 +175,13 @@ class Comparison:
         return [(lv, row) for lv, row in found if row.word == "slower" and row.measure.headline]
 
     @property
+    def silent(self) -> list[LevelRows]:
+        """The levels without any word: each run of one side was INVALID, say."""
+        return [level for level in self.levels if not level.words]
+
+    @property
     def exit_code(self) -> int:
-        """3: a headline measure is slower; 4: nothing could be judged; else 0."""
+        """3: a headline measure is slower; 4: a level, or all, could not be judged; else 0."""
         if self.slower:
             return 3
-        return 0 if any(level.words for level in self.levels) else 4
+        return 4 if self.silent or not self.levels else 0

@@ -23,7 +23,17 @@ from .judged import Elsewhere, Judged, Sink
 from .result import Course, RunResult, clock_at, clock_now
 from .tally import Tally
 from .watch import Watch
-from .worker import FROZEN_S, HURRY_S, START_LIMIT_S, AwakeClock, Crew, CrewMaker, RunError, Worker
+from .worker import (
+    FROZEN_S,
+    HURRY_S,
+    START_LIMIT_S,
+    WORD_S,
+    AwakeClock,
+    Crew,
+    CrewMaker,
+    RunError,
+    Worker,
+)
 
 POLL_S = 0.2  # rows wait at most this long to be written
 GATHER_S = 0.01  # messages gather: to wake up for one takes longer than to read it
@@ -71,7 +81,6 @@ class _Run:
         self._has_tail = any(part.has_tail for part in plan.drawn)
         self._connected: list[tuple[Worker, Connected]] = []
         self._ready = 0
-        self._elsewhere: dict[int, Counts] = {}  # what stays with a worker, by its place
         self._awake = AwakeClock()
         self._ending = Ending(plan, progress, self._tell)
         self._course = Course(plan, crew, progress, tally, self._ending, clock_now())
@@ -152,10 +161,12 @@ class _Run:
         """Take what has stayed with the workers; a signal from now on leaves it there."""
         interrupts, progress = self._watch.interrupts, self._progress
         asked = interrupts()
-        for counts in self._elsewhere.values():  # from here on rows tell
-            progress.put_in(counts, -1)
+        for worker in self._crew.workers:  # from here on rows tell
+            progress.phase = "fetching rows" if worker.elsewhere.ended else progress.phase
+            progress.put_in(worker.elsewhere, -1)
+            worker.elsewhere = Counts()
         progress.recent.count_no_more()
-        progress.phase = "fetching rows" if self._elsewhere else progress.phase
+        progress.most_in_flight = 0
         for worker, ended in self._crew.rest(lambda: interrupts() > asked):
             for one in ended:
                 self._add(worker, one)
@@ -199,8 +210,9 @@ class _Run:
     def _kill_frozen(self) -> None:
         """Go on without one that says nothing: it was stopped, or its loop never ends."""
         patience_s = HURRY_S if self._ending.cancelled else FROZEN_S
+        since_s = self._awake.s - patience_s - WORD_S
         for worker in list(self._working.values()):
-            silent = worker.heard_s is not None and self._awake.s - worker.heard_s > patience_s
+            silent = worker.heard_s is not None and worker.heard_s < since_s
             if silent or worker.frozen():
                 worker.kill()
                 self._lose(worker, f"said nothing for {patience_s:g} s")
@@ -208,6 +220,8 @@ class _Run:
     def _lose(self, worker: Worker, what: str) -> None:
         self._course.lost.append(f"{worker.name} {self._crew.lose(worker, what)}")
         worker.lose()
+        if alone := self._crew.alone(worker):
+            self._progress.lose(alone, worker.ended)
         del self._working[worker.results]
         worker.left = 0  # nobody sends these: the others needn't wait
         if self._watch.above is not None:
@@ -276,9 +290,8 @@ class _Run:
             worker.left = 0
             self._note_phase()
             return
-        place = self._place(worker)
-        self._progress.counted(message.counts, self._elsewhere.get(place, Counts()))
-        self._elsewhere[place] = message.counts
+        self._progress.counted(message.counts, worker.elsewhere)
+        worker.elsewhere = message.counts
         if message.away is not None:
             self._ending.note_presence(away=message.away)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import BenchError
 from ..interrupts import Interrupts
+from ..live.counts import Counts
 from ..plan.part import Part
 from ..plan.plan import Plan
 from ..send.outbox import Connected
@@ -21,8 +22,9 @@ from .inbox import Inbox
 from .judged import Judged
 
 START_LIMIT_S = 60.0  # for workers to start and connections to open
-FROZEN_S = 10.0  # without a word of a process that should send one each second
-HURRY_S = 3.0  # the same after everything was cut off: somebody waits for the end
+FROZEN_S = 10.0  # a process that stands still for less is waited for
+WORD_S = 1.5  # so old its last word may have been by then: one is due each second
+HURRY_S = 2.0  # the same after everything was cut off: somebody waits for the end
 
 
 class RunError(BenchError):
@@ -55,6 +57,7 @@ class Worker:
     roomy: bool = False  # whether its results' pipe holds many messages
     heard_s: float | None = None  # when it last said something; None: nothing yet
     rows: Counter[int] = field(default_factory=Counter)  # that it has told, by part
+    elsewhere: Counts = field(default_factory=Counts)  # what stays with it until the run is over
     left: int = 0  # requests by the clock that it is still to measure
     untold: deque[object] = field(default_factory=deque)
 
@@ -75,6 +78,11 @@ class Worker:
                 self.orders.send(self.untold.popleft())
         except OSError:  # its end, or a machine that takes nothing
             self.untold.clear()
+
+    @property
+    def ended(self) -> int:
+        """How many of its measured requests have ended, as far as it has told."""
+        return self.rows.total() + self.elsewhere.ended
 
     def lose(self) -> None:
         """Note that nothing more will come from it."""
@@ -103,6 +111,9 @@ class Crew(Protocol):
 
         Those alone that have a tail behind them.
         """
+
+    def alone(self, worker: Worker) -> int:
+        """Return how many requests to be measured nobody but this worker would send."""
 
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
         """Return what kept streams from connecting; None: nothing did."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..compare.comparison import Comparison
 from ..errors import UsageError
-from ..launch.left_behind import Process, end_session
+from ..launch.left_behind import Process, end_orphan
 from ..records.beside.going_on import new_id
 from .servers import Standing
 from .state import State, experiments, scenario_sha256
@@ -66,11 +66,9 @@ def why_anew(results: Path, new: State) -> str:
 
 
 def end_left_behind(results: Path, say: Callable[[str], None]) -> None:
-    """End the servers of killed scripts. Raises BenchError where one stays."""
+    """End the servers of killed scripts. Raises StaysError."""
     for state in experiments(results):
-        if state.left_behind and state.server is not None:
-            pids = ", ".join(map(str, end_session(state.server)))
-            say(f"ended the server that a killed ab.py left behind: process {pids}")
+        end_orphan(state.server, state.by, "ab.py", say)
 
 
 def taken_up(state: State) -> State:

@@ -56,12 +56,8 @@ class Gate:
         if self.second is None and self.first.exit_code:
             return self.first.exit_code
         judged = [row for row in self.again.values() if row.word is not None]
-        return UNJUDGED if self.silent or len(judged) < len(self.doubted) else GREEN
-
-    @property
-    def silent(self) -> list[LevelRows]:
-        """The levels of the last look without any word: each run of one side was INVALID, say."""
-        return [level for level in (self.second or self.first).levels if not level.words]
+        unheard = len(judged) < len(self.doubted)
+        return UNJUDGED if unheard or (self.second and self.second.silent) else GREEN
 
     def lines(self) -> Iterator[str]:
         """Yield what the gate says, for people."""
@@ -73,8 +69,9 @@ class Gate:
             yield f"  {scenario}, {load.words}, {row.measure.title}: {_said(row)}{then}"
 
     def _why(self) -> str:
-        if self.exit_code == UNJUDGED and self.first.exit_code != UNJUDGED and self.silent:
-            where = ", ".join(f"{one.scenario}, {one.load.words}" for one in self.silent)
+        silent = (self.second or self.first).silent
+        if self.exit_code == UNJUDGED and silent:
+            where = ", ".join(f"{one.scenario}, {one.load.words}" for one in silent)
             return f"nothing is red, but there is no word at all on {where}"
         if self.second is None:
             return "no word at all" if self.exit_code == UNJUDGED else "nothing is slower"

@@ -28,7 +28,9 @@ def started_pair(
     Raises EnvFileError, UsageError.
     """
     settings = [read_env(path, environ) for path in files]
-    labels = _labels(given, [one.name for one in settings], [_folder(path) for path in files])
+    labels = _labels(
+        given, [one.name for one in settings], [path.resolve().parent.name for path in files]
+    )
     for one in settings:
         refuse_what_cannot_start(one)
     a, b = (Started(lb, one, keep_model) for lb, one in zip(labels, settings, strict=True))
@@ -47,10 +49,6 @@ def standing_pair(urls: tuple[str, str], given: Labels) -> Pair:
     places = [urlsplit(url).netloc.replace(":", "-") for url in urls]
     a, b = (Standing(lb, url) for lb, url in zip(_labels(given, places, places), urls, strict=True))
     return {"a": a, "b": b}
-
-
-def _folder(path: Path) -> str:
-    return path.resolve().parent.name
 
 
 def _labels(given: Labels, names: Sequence[str], folders: Sequence[str]) -> list[str]:

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..launch.left_behind import Process, left_of
-from ..records.beside.going_on import Kept, KeptError, checksum, read_kept
-from ..records.safe_file import write_atomically
+from ..launch.left_behind import Process
+from ..records.beside.going_on import Kept, KeptError, checksum, read_kept, readable, write_kept
 from ..records.text import printable
 from ..scenario.scenario import Scenario
 from .visits import FEWEST_FOR_A_WORD, Side, Visit, left
@@ -91,11 +90,6 @@ class State(Kept):
         whole = [a for a in self.attempts if a.status == "whole" and a.side == side]
         return tuple(run_id for a in whole for run_id in a.run_ids)
 
-    @property
-    def left_behind(self) -> bool:
-        """Whether its script was killed and its server lives."""
-        return self.server is not None and not self.by.lives and bool(left_of(self.server))
-
     def seen_s(self) -> dict[Side, list[float]]:
         """Return how long each side's whole visits took."""
         found: dict[Side, list[float]] = {"a": [], "b": []}
@@ -127,16 +121,11 @@ class State(Kept):
         return (self.turn, self.repeats, self.scenario_sha256, self.restarted, *sides)
 
 
-def path_of(results: Path, experiment_id: str) -> Path:
-    """Return where an experiment's file is."""
-    return results / FOLDER / f"{experiment_id}.json"
-
-
 def write_state(results: Path, state: State) -> None:
     """Write an experiment's file; readers see all of it or nothing. Raises OSError."""
-    path = path_of(results, state.id)
+    path = results / FOLDER / f"{state.id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, state.model_dump_json(indent=2).encode() + b"\n")
+    write_kept(path, state)
 
 
 def read_state(path: Path) -> State:
@@ -148,12 +137,8 @@ def read_state(path: Path) -> State:
 
 
 def experiments(results: Path) -> Iterator[State]:
-    """Yield the experiments of ab.py in a results folder, the newest first; no others."""
-    for path in sorted((results / FOLDER).glob("*.json"), reverse=True):
-        try:
-            yield read_state(path)
-        except KeptError:  # another script's, or damaged: it can't be gone on with
-            continue
+    """Return the experiments of ab.py in a results folder, the newest first; no others."""
+    return readable(sorted((results / FOLDER).glob("*.json"), reverse=True), read_state)
 
 
 def scenario_sha256(scenario: Scenario) -> str:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..prompts.order import derive_seed
-from ..scenario.load import LoadLevel, levels_of
+from ..scenario.load import LoadLevel, highest_level, levels_of
 from ..scenario.scenario import Scenario
 
 Side = Literal["a", "b"]
 
-SIDES: tuple[Side, Side] = ("a", "b")
 USUAL_VISITS = 8
 FEWEST_FOR_A_WORD = 8  # four pairs: fewer give figures, and no word
 MOST_VISITS = 1000
@@ -69,7 +68,7 @@ def thrown_away(scenario: Scenario) -> Scenario:
 
     A first run compiles, captures and fills what later ones find; both sides get the same.
     """
-    level = max(levels_of(scenario), key=_size)
+    level = highest_level(scenario)
     short: dict[str, object] = {
         "seed": derive_seed(scenario.seed, "thrown away"),
         "repeats": 1,
@@ -84,37 +83,25 @@ def thrown_away(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={**short, **_shortened(scenario, level)})
 
 
-def _size(level: LoadLevel) -> float:
-    return level.concurrency or level.request_rate or level.speed or 0.0
-
-
 def _shortened(scenario: Scenario, level: LoadLevel) -> dict[str, object]:
     """Return the load of the highest level for a few seconds."""
     if level.concurrency is not None and scenario.by_class:  # they end together, by time
         own = {"concurrencies": [level.concurrency]} if scenario.concurrencies else {}
         return {**own, "duration_s": THROW_AWAY_S, "num_requests": None}
-    if level.concurrency is not None and scenario.trace is not None:
-        streams = [level.concurrency]
-        return {"concurrencies": streams, "duration_s": THROW_AWAY_S, "num_requests": None}
     if level.concurrency is not None:
+        streams = {"concurrencies": [level.concurrency]}
+        if scenario.trace is not None:
+            return {**streams, "duration_s": THROW_AWAY_S, "num_requests": None}
+        turns = scenario.conversations.turns if scenario.conversations else 1
         rounds = ROUNDS_OF_STREAMS * level.concurrency
-        talk = scenario.conversations
-        turns = talk.turns if talk else 1
-        return {
-            "concurrencies": [level.concurrency],
-            "num_requests": max(FEWEST_THROWN, rounds) * turns,
-        }
+        return {**streams, "num_requests": max(FEWEST_THROWN, rounds) * turns}
     if level.request_rate is not None:
         due = int(level.request_rate * THROW_AWAY_S)
         rarest = min((c.share for c in scenario.by_class.values() if c.share), default=1.0)
         asked = max(FEWEST_THROWN, due, math.ceil(FEWEST_OF_A_CLASS / rarest))
-        return {
-            "request_rates": [level.request_rate],
-            "ramp_s": 0.0,
-            "num_requests": asked
-            if scenario.by_class
-            else min(asked, scenario.num_requests or asked),
-        }
+        most = asked if scenario.by_class else scenario.num_requests or asked
+        rates = {"request_rates": [level.request_rate], "ramp_s": 0.0}
+        return {**rates, "num_requests": min(asked, most)}
     return {"speed": [level.speed], "duration_s": THROW_AWAY_S, "num_requests": None}
 
 

@@ -31,11 +31,6 @@ class Checked:
     unchecked: tuple[str, ...]  # enable_x: asked as True; the server doesn't tell
 
 
-def mismatches(settings: Settings, said: Said) -> list[str]:
-    """Return what was asked and isn't so, a line each; `checked` also has what nobody can tell."""
-    return list(checked(settings, said).wrong)
-
-
 def checked(settings: Settings, said: Said) -> Checked:
     """Hold what was asked against what a server says."""
     wrong, unchecked = list[str](), list[str]()
@@ -50,13 +45,10 @@ def checked(settings: Settings, said: Said) -> Checked:
             other = printable(masked(str(told), settings.secrets), 80)
             wrong.append(f"{name}: {shown} was asked, {other} is in force")
     told_so = {"VLLM_SERVER_DEV_MODE"} if said.get(SOURCE) == "server_info" else set()
-    others = sorted(n for n, value in settings.values.items() if value and _is_other(n))
+    others = sorted(name for name, value in settings.values.items() if value)
+    others = [n for n in others if n not in NO_SETTING and not is_secret_key(n)]
     unchecked += [f"{n} (of the environment): not told" for n in others if n not in told_so]
     return Checked(tuple(wrong), tuple(unchecked))
-
-
-def _is_other(name: str) -> bool:
-    return name not in NO_SETTING and not is_secret_key(name)
 
 
 def _is_half_told(told: str | float | bool) -> bool:

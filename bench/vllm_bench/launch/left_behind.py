@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import BenchError
 from .ports import PROC, members
+
+Say = Callable[[str], None]
 
 TERM_S, KILLED_S = 10.0, 30.0  # to end by itself, and by SIGKILL: a GPU's driver may need a while
 
@@ -58,6 +61,13 @@ def left_of(leader: Process) -> list[int]:
     if leader.pid in found and not leader.lives:
         return []  # the number is another one's by now
     return [pid for pid in found if (began_ticks(pid) or 0) >= leader.began_ticks]
+
+
+def end_orphan(server: Process | None, by: Process | None, script: str, say: Say) -> None:
+    """End a server whose script was killed, and say so. Raises StaysError."""
+    if server is not None and not (by and by.lives) and left_of(server):
+        pids = ", ".join(map(str, end_session(server)))
+        say(f"ended the server that a killed {script} left behind: process {pids}")
 
 
 def end_session(leader: Process) -> list[int]:

@@ -43,6 +43,8 @@ class Progress(Counts):
     enough: str = ""  # why it is stopping, where nobody asked for it
     phase: str = ""  # if not measuring: `warming up 3/8`
     lost: Sequence[str] = ()  # how each machine or sending process was lost
+    planned_lost: int = 0  # of lost machines alone, which nobody else sends
+    ended_lost: int = 0  # of these
     begun: Callable[[], int] | None = None  # how many planned requests have begun so far
     most_in_flight: int | None = None  # None: any number
     last_due_s: float | None = None  # when the last is due; None: no schedule
@@ -65,6 +67,11 @@ class Progress(Counts):
             now.failed - before.failed,
             now.completion_tokens - before.completion_tokens,
         )
+
+    def lose(self, planned: int, ended: int) -> None:
+        """Note that nobody sends the rest of these any more."""
+        self.planned_lost += planned
+        self.ended_lost += ended
 
     @property
     def elapsed_s(self) -> float:
@@ -91,8 +98,9 @@ class Progress(Counts):
         """Seconds left by the schedule or the time, and at the rate so far; None: unknown, none."""
         if self.last_due_s is not None:
             return max(0.0, self.last_due_s - self.elapsed_s) or None
-        left = max(0, self.planned - self.ended)
-        by_count_s = left * self.elapsed_s / self.ended if self.ended else 0.0
+        ended = self.ended - self.ended_lost  # by those that go on
+        left = max(0, self.planned - self.planned_lost - ended)
+        by_count_s = left * self.elapsed_s / ended if ended else 0.0
         return max(by_count_s, (self.duration_s or 0.0) - self.elapsed_s, 0.0) or None
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UsageError
+from ..open_files import allow_files
 from ..records.text import printable
 from ..scenario.secrets import Sender, without_keys
 from .door import Arrived, Door, open_door
@@ -29,6 +30,7 @@ from .meeting.key import MOST, fresh, key_of
 LOOK_S = 0.05
 SAY_AGAIN_S = 10.0
 MOST_NAME = 40  # characters
+FILES, FILES_A_MACHINE = 200, 4  # that are open at once: newcomers, a run's; connections, its words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +70,21 @@ def fleet_asked(asked: Asked, say: Callable[[str], None], limit_s: float) -> Ite
         reached = engine.attach()
         wanted = asked.machines or reached.count
         at = _listen_at(asked.listen, reached.host)
+        files = FILES + FILES_A_MACHINE * wanted
+        if not allow_files(files):
+            say(
+                f"note: {files} files may be open at once, and fewer are allowed: ulimit -n {files}"
+            )
         with open_door(at, key, wanted, machine_facts()) as door:
             engine.start(str(door.address), key)
             say(f"waiting for {some_machines(wanted)} at {door.address}")
             machines += _named(_gathered(door, engine, wanted, limit_s, say))
         say("; ".join(f"{m.name}: {m.facts.cores} cores" for m in machines))
         yield Fleet(machines, asked.workers, at.host, rows_stay=asked.keep_rows_remote)
-        if any(machine.lost for machine in machines) and (ended := engine.ended()):
-            say(ended)
     finally:
         try:
+            if any(machine.lost for machine in machines) and (ended := engine.ended()):
+                say(ended)
             for machine in machines:
                 machine.let_go()
         finally:
@@ -193,13 +200,19 @@ def _named(found: Sequence[Arrived]) -> list[Machine]:
     """Return the machines in the order of their names, each of its own."""
     hosts: Counter[str] = Counter()
     machines: list[Machine] = []
-    for one in sorted(found, key=lambda one: (one.hello.facts.host, one.hello.called)):
+    for one in sorted(found, key=_order):
         name = safe_name(one.hello.facts.host)
         hosts[name] += 1
         if hosts[name] > 1:
             name = f"{name}~{hosts[name]}"
         machines.append(Machine(name, one.hello.facts, one.pipes))
     return machines
+
+
+def _order(one: Arrived) -> tuple[str, int, str]:
+    """Return what sorts machines: by host, those of one host by number (`10` behind `9`)."""
+    called = one.hello.called
+    return one.hello.facts.host, len(called), called
 
 
 def safe_name(host: str) -> str:

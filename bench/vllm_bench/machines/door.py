@@ -54,7 +54,7 @@ class Door:
     def __init__(self, at: Address, key: bytes, wanted: int, ours: MachineFacts) -> None:
         """Listen. Raises OSError."""
         self._key, self._wanted, self._ours = key, wanted, ours
-        self._listening = _listening(at)
+        self._at, self._listening = at, _listening(at)
         self.turned_away = 0  # who didn't know the key, or said nothing, or no hello
         self.misfit: str | None = None  # who knew it, but can't take part
         self._came: dict[str, dict[Kind, tuple[Hello, Pipe]]] = {}
@@ -67,7 +67,7 @@ class Door:
     def address(self) -> Address:
         """Where it is: with the port that was free."""
         host, port, *_ = self._listening.getsockname()
-        return Address(str(host), int(port))
+        return Address(self._at.host if "%" in self._at.host else str(host), int(port))
 
     def whole(self) -> list[Arrived]:
         """Return the foremen that are in; one that has gone again isn't."""

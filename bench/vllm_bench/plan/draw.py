@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ..scenario.load import LoadLevel, levels_of
 from ..scenario.load_keys import ARRIVAL_KEYS
 from ..scenario.scenario import Scenario
 from .classes import flows_of
+from .drawing.part import Material, PartDraw
 from .part import Part
 from .plan import Asked, Plan
-
-if TYPE_CHECKING:  # read where a scenario has a trace
-    pass
-
-from .drawing.part import Material, PartDraw
 
 
 def plans_of(

@@ -145,10 +145,7 @@ def _first_body(part: Part) -> str:
 
 
 LINES_AT_ONCE = 10_000
-COLUMNS = (
-    *("request_index", "t_scheduled_s", "prompt_id", "prompt_tokens", "max_tokens"),
-    "class",
-)
+COLUMNS = "request_index,t_scheduled_s,prompt_id,prompt_tokens,max_tokens,class"
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -159,15 +156,10 @@ def write_plan(path: Path, plan: Plan) -> None:
     """
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as unfinished, unfinished.open("wb") as file:
-        lines = itertools.chain([",".join(COLUMNS) + "\n"], _lines(plan))
+        rows = itertools.chain.from_iterable(map(_lines_of, plan.parts))
+        lines = itertools.chain([COLUMNS + "\n"], rows)
         while some := "".join(itertools.islice(lines, LINES_AT_ONCE)):
             file.write(some.encode(errors="backslashreplace"))
-
-
-def _lines(plan: Plan) -> Iterator[str]:
-    """Yield the lines of the plan's requests, one part after the other."""
-    for part in plan.parts:
-        yield from _lines_of(part)
 
 
 def _lines_of(part: Part) -> Iterator[str]:

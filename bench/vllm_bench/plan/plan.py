@@ -109,7 +109,8 @@ class Plan:
 
     def start_facts(self, warmup_latency_s: float | None) -> dict[str, Any]:
         """Return how the streams begin, after a warm-up with this latency: see times.py."""
-        think_s = max(_think_s(part.scenario) for part in self.drawn)
+        talks = [part.scenario.conversations for part in self.drawn]
+        think_s = max(talk.think_time_s if talk else 0.0 for talk in talks)
         return start_facts(self.start, warmup_latency_s, think_s)
 
     def cuts_plays(self, part: Part) -> bool:
@@ -176,7 +177,3 @@ class Plan:
             return self.drawn[0].sha256
         said = {str(part.name): part.sha256 for part in self.drawn}
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _think_s(scenario: Scenario) -> float:
-    return scenario.conversations.think_time_s if scenario.conversations else 0.0

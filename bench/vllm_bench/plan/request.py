@@ -17,11 +17,7 @@ from .pool import Piece, Pool, numbered
 from .share import Target, Timeouts, salted
 
 MOST_SEED = 2**31  # some servers keep a seed in 32 bits
-PATHS = {
-    "chat": "/chat/completions",
-    "completions": "/completions",
-    "responses": "/responses",
-}
+PATHS = {"chat": "/chat/completions", "completions": "/completions", "responses": "/responses"}
 # Fields of a request that change its prompt, and that vLLM's /tokenize takes as well.
 TOKENIZED = {
     "chat": (
@@ -144,13 +140,10 @@ def _form(scenario: Scenario) -> dict[str, Any]:
     asked = scenario.response_format
     if asked is None:
         return {}
-    flat = scenario.endpoint == "responses"
-    return {"text": {"format": _flat(asked)}} if flat else {"response_format": asked}
-
-
-def _flat(form: dict[str, Any]) -> dict[str, Any]:
-    """Return a `response_format` as a response has it: the schema beside its type."""
-    return {"type": form.get("type"), **(form.get("json_schema") or {})}
+    if scenario.endpoint != "responses":
+        return {"response_format": asked}
+    # A response has the schema beside its type.
+    return {"text": {"format": {"type": asked.get("type"), **(asked.get("json_schema") or {})}}}
 
 
 def limit_field(scenario: Scenario) -> str:

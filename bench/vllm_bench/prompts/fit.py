@@ -17,8 +17,8 @@ from typing import Literal
 from .count import TokenCounter
 from .order import endless_permutations, permutation
 from .pack import BETWEEN, Goal, pack_prompts
-from .prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, told, user_prompt
-from .source import dataset_notes
+from .prompt import Prompt, PromptError, PromptSet, PromptSource, told, user_prompt
+from .source import set_of
 
 SMALLEST_BATCH = 32  # prompts counted at once, at least: the server counts several in parallel
 # No tokenizer makes more tokens than bytes; none is known to average this many bytes per token.
@@ -110,7 +110,7 @@ def _length_note(draw: Draw, found: Search) -> tuple[str, ...]:
 
 def choose_packed(draw: Draw, target_tokens: int) -> PromptSet:
     """Return prompts joined to the target length. Raises PromptError where none can be made."""
-    goal = Goal(target_tokens, _overhead_tokens(draw.counter))
+    goal = Goal(target_tokens, overhead_of(draw.counter))
     if goal.tokens <= goal.overhead:
         raise PromptError(
             f"prefill_tokens: {goal.tokens} leaves no room for a prompt: chat template and"
@@ -145,7 +145,7 @@ class Search:
 def _search(draw: Draw, wanted: TokenRange) -> Search:
     """Count prompts in seeded order, batch by batch, until enough of them fit."""
     found = Search()
-    order = _possible(draw, wanted, _overhead_tokens(draw.counter), found.left_out)
+    order = _possible(draw, wanted, overhead_of(draw.counter), found.left_out)
     while (missing := draw.count - len(found.fitting)) > 0:
         batch = list(itertools.islice(order, max(SMALLEST_BATCH, missing)))
         if not batch:
@@ -178,7 +178,7 @@ def _possible(
             yield prompt
 
 
-def _overhead_tokens(counter: TokenCounter) -> int:
+def overhead_of(counter: TokenCounter) -> int:
     """Return the tokens that template and system prompt add to a prompt."""
     (counted,) = counter.count([user_prompt("one token", "x")])
     return max(0, (counted or 1) - 1)
@@ -209,25 +209,8 @@ def _as_set(draw: Draw, found: list[Prompt], notes: tuple[str, ...] = ()) -> Pro
     again = (found[index] for index in endless_permutations(len(found), draw.seed))
     chosen = tuple(itertools.islice(itertools.chain(found, again), draw.count))
     uses = Counter(prompt.id for prompt in chosen)
-    dataset = draw.source.dataset
-    return PromptSet(
-        dataset=dataset,
-        prompts=chosen,
-        sha256=checksum(chosen),
-        distinct=len(uses),
-        max_uses=max(uses.values(), default=0),
-        source_count=len(draw.source.prompts),
-        counted_by=draw.counter.method,
-        notes=(
-            *draw.source.notes,
-            *dataset_notes(dataset),
-            *draw.counter.notes,
-            *_pictures_note(draw, found),
-            *_reuse_note(dataset, uses),
-            *notes,
-        ),
-        left_out=draw.source.left_out,
-    )
+    more = (*_pictures_note(draw, found), *_reuse_note(draw.source.dataset, uses), *notes)
+    return set_of(draw.source, chosen, draw.counter, more, lambda prompt: prompt.id)
 
 
 def _reuse_note(dataset: str, uses: Counter[str]) -> tuple[str, ...]:

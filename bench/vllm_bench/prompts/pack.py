@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .count import TokenCounter
@@ -24,8 +24,12 @@ FIRST_GUESS_CHARS_PER_TOKEN = 4.0
 MOST_COUNTS = 40  # per search; four or five are usual
 WORD_END = re.compile(r"(?<=\S)(?=\s)|\Z")
 
-# Yields a text and is sent how many tokens it has; None: the server refuses it as too long.
+MOST_TRIES = 6  # each with another beginning and twice the text; usually one is enough
+SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all are in memory
+
+# Each yields a text and is sent how many tokens it has; None: the server refuses it as too long.
 Search = Generator[str, "int | None", "str | None"]
+PromptSearch = Generator[str, "int | None", "Prompt | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,7 @@ def pack_prompts(
     return list(made.values())
 
 
-def _pack(
-    source: Sequence[Prompt], start: int, goal: Goal, seed: int
-) -> Generator[str, int | None, Prompt | None]:
+def _pack(source: Sequence[Prompt], start: int, goal: Goal, seed: int) -> PromptSearch:
     """Search one packed prompt that starts with the prompt at `start`; None: none fits."""
     text, ends, counted = yield from _join(_parts(source, start, seed), goal)
     tokens = float(counted) if counted is not None else len(text) / FIRST_GUESS_CHARS_PER_TOKEN
@@ -128,8 +130,9 @@ def cut(text: str, tokens: float, goal: Goal, least: int = 0) -> Search:
     low, high = Cut(least, goal.overhead), Cut(len(text), max(tokens, goal.tokens + 1.0))
     word_ends = [found.start() for found in WORD_END.finditer(text)]
     for step in range(MOST_COUNTS):
-        places: Sequence[int] = _between(word_ends, low, high)
-        places = places or range(low.chars + 1, high.chars)
+        begin = bisect.bisect_right(word_ends, low.chars)
+        end = bisect.bisect_left(word_ends, high.chars)
+        places: Sequence[int] = word_ends[begin:end] or range(low.chars + 1, high.chars)
         if not places:
             return None  # a single character more or less misses the goal
         chars = _guess(places, low, high, goal, halve=step % 4 == 3)
@@ -144,12 +147,6 @@ def cut(text: str, tokens: float, goal: Goal, least: int = 0) -> Search:
     return None
 
 
-def _between(word_ends: list[int], low: Cut, high: Cut) -> list[int]:
-    return word_ends[
-        bisect.bisect_right(word_ends, low.chars) : bisect.bisect_left(word_ends, high.chars)
-    ]
-
-
 def _guess(places: Sequence[int], low: Cut, high: Cut, goal: Goal, *, halve: bool) -> int:
     """Return the position of the goal if tokens were spread evenly.
 
@@ -162,9 +159,23 @@ def _guess(places: Sequence[int], low: Cut, high: Cut, goal: Goal, *, halve: boo
     return places[min(bisect.bisect_left(places, wanted), len(places) - 1)]
 
 
-def run_together(
-    searches: Sequence[Generator[str, int | None, Prompt | None]], counter: TokenCounter
-) -> list[Prompt | None]:
+def run_in_tries(
+    numbers: Iterable[int], search: Callable[[int, int], PromptSearch], counter: TokenCounter
+) -> dict[int, Prompt]:
+    """Return what `search(number, try)` finds of these numbers; what fails in all tries lacks."""
+    found: dict[int, Prompt] = {}
+    missing = list(numbers)
+    for attempt in range(MOST_TRIES):
+        for first in range(0, len(missing), SEARCHES_AT_ONCE):
+            batch = missing[first : first + SEARCHES_AT_ONCE]
+            searches = [search(number, attempt) for number in batch]
+            made = zip(batch, run_together(searches, counter), strict=True)
+            found.update((number, prompt) for number, prompt in made if prompt is not None)
+        missing = [number for number in missing if number not in found]
+    return found
+
+
+def run_together(searches: Sequence[PromptSearch], counter: TokenCounter) -> list[Prompt | None]:
     """Advance all searches by one count at a time, until all have ended."""
     results: list[Prompt | None] = [None] * len(searches)
     asking: dict[int, str] = {number: next(search) for number, search in enumerate(searches)}

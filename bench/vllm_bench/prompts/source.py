@@ -13,22 +13,31 @@ reader always sees either the old set or the new one. No secret is written.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
 
 from ..records.safe_file import write_atomically
-from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet
+from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet, own_file
+from .count import TokenCounter
 from .hub import Fetched, fetch
 from .own.files import read_prompt_file
-from .prompt import Prompt, PromptError, PromptSource, user_prompt, without_repeats
+from .prompt import (
+    Prompt,
+    PromptError,
+    PromptSet,
+    PromptSource,
+    checksum,
+    user_prompt,
+    without_repeats,
+)
 
 SAMPLE_FILE = Path(__file__).resolve().parents[2] / "data" / "sample_prompts.jsonl"
-FORMAT = (
-    1  # of a fetched set; raise it when a filter of rows changes, so that sets are fetched again
-)
+# Of a fetched set; raise it when a filter of rows changes, so that sets are fetched again.
+FORMAT = 1
 SAMPLE_NOTE = "sample: written for this project, for trying things out; not human data"
 
 
@@ -55,8 +64,8 @@ def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -
     A hub set is fetched the first time; later neither the hub nor `datasets` is needed.
     Raises PromptError.
     """
-    if dataset.startswith("file:"):
-        return read_prompt_file(Path(dataset.removeprefix("file:")))
+    if own := own_file(dataset):
+        return read_prompt_file(own)
     if dataset == SAMPLE:
         try:
             return without_repeats(SAMPLE, _prompts_in(SAMPLE_FILE.read_bytes()))
@@ -79,8 +88,8 @@ def fetch_to_cache(dataset: str, *, cache_dir: Path, hf_token: str | None = None
 
 def locate(dataset: str, cache_dir: Path) -> Path | None:
     """Return the file with the set; None where it isn't cached. Raises PromptError."""
-    if dataset.startswith("file:"):
-        return Path(dataset.removeprefix("file:")).expanduser()
+    if own := own_file(dataset):
+        return own.expanduser()
     if dataset == SAMPLE:
         return SAMPLE_FILE
     cached = _find(_folder(cache_dir), _known(dataset))
@@ -93,6 +102,28 @@ def dataset_notes(dataset: str) -> tuple[str, ...]:
         return (SAMPLE_NOTE,)
     warning = HUB_SETS[dataset].warning if dataset in HUB_SETS else None
     return (f"{dataset}: {warning}",) if warning else ()
+
+
+def set_of(
+    source: PromptSource,
+    prompts: Sequence[Prompt],
+    counter: TokenCounter,
+    notes: Iterable[str],
+    content: Callable[[Prompt], str] = lambda prompt: prompt.text,
+) -> PromptSet:
+    """Return prompts made of a data set as those of a run; of equal content they are one."""
+    uses = Counter(map(content, prompts))
+    return PromptSet(
+        dataset=source.dataset,
+        prompts=tuple(prompts),
+        sha256=checksum(prompts),
+        distinct=len(uses),
+        max_uses=max(uses.values(), default=0),
+        source_count=len(source.prompts),
+        counted_by=counter.method,
+        notes=(*source.notes, *dataset_notes(source.dataset), *counter.notes, *notes),
+        left_out=source.left_out,
+    )
 
 
 def _folder(cache_dir: Path) -> Path:

@@ -135,7 +135,9 @@ class RequestRecord:
         "never came, or its thoughts came within its text"
     )
     latency_ms: float | None = doc("t_end - t_sent")
-    tpot_ms: float | None = doc("(latency - ttft) / (completion_tokens - 1), from 2 tokens on")
+    tpot_ms: float | None = doc(
+        "(latency - ttft) / (completion_tokens - 1), from 2 tokens on; of n choices tokens / n"
+    )
     max_gap_ms: float | None = doc("the longest wait between two reads that brought tokens")
     prompt_tokens_planned: int | None = doc(
         "prompt tokens, by the server's /tokenize before the run; empty: not asked, or a turn of a "

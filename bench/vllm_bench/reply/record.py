@@ -80,7 +80,7 @@ def record_of(
         # Where thoughts came within the text, nobody can tell where the answer began.
         ttfa_ms=_ms(sent_ns, None if reply.thoughts == "content" else reply.first_visible_ns),
         latency_ms=latency_ms,
-        tpot_ms=_tpot_ms(ttft_ms, latency_ms, _timed_tokens(reply)),
+        tpot_ms=_tpot_ms(ttft_ms, latency_ms, _timed_tokens(reply, expected.choices)),
         max_gap_ms=_max_gap_ms(reads),
         prompt_tokens_planned=expected.prompt_tokens,
         **_counts(reply),
@@ -107,11 +107,15 @@ def _counts(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _timed_tokens(reply: Reply) -> int | None:
-    """Return the tokens from the first stamp on: hidden thoughts were generated before it."""
+def _timed_tokens(reply: Reply, choices: int) -> float | None:
+    """Return the tokens of a choice, the mean of several, from the first stamp on.
+
+    Hidden thoughts were generated before it.
+    """
     tokens, thought = reply.completion_tokens, reply.thinking_tokens
     hidden = reply.thoughts == "hidden" and tokens is not None and thought is not None
-    return tokens - thought if hidden and tokens and thought else tokens
+    timed = tokens - thought if hidden and tokens and thought else tokens
+    return None if timed is None else timed / choices
 
 
 def _valid(form: AnswerForm | None, reply: Reply) -> int | None:
@@ -140,7 +144,7 @@ def _ms(from_ns: int | None, to_ns: int | None) -> float | None:
     return None if from_ns is None or to_ns is None else (to_ns - from_ns) / 1e6
 
 
-def _tpot_ms(ttft_ms: float | None, latency_ms: float | None, tokens: int | None) -> float | None:
+def _tpot_ms(ttft_ms: float | None, latency_ms: float | None, tokens: float | None) -> float | None:
     if ttft_ms is None or latency_ms is None or tokens is None or tokens < 2:
         return None
     return (latency_ms - ttft_ms) / (tokens - 1)

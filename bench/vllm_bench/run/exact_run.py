@@ -69,7 +69,8 @@ def exact_run(pace: Pace, folder: Path) -> ExactRun:
     truth = folder / "truth.jsonl"
     words = ["--exact", "--ttft-ms", f"{pace.ttft_ms:g}", "--itl-ms", f"{pace.itl_ms:g}"]
     flags = (*words, "--truth", str(truth), "--model", "exact")
-    with simulator(*flags, cores=_left_by(_workers_of(pace))) as (base_url, _):
+    workers = choose_workers(pace.streams, len(allowed_cores()))
+    with simulator(*flags, cores=_left_by(workers)) as (base_url, _):
         used = _bench(pace, base_url, folder)
     (rows,) = (folder / "results").glob("*.csv")
     return ExactRun(rows, truth, used.cpu_s, used.memory_bytes)
@@ -86,13 +87,8 @@ def source_run(pace: Pace, folder: Path) -> SourceRun:
     with simulator(*flags, cores=left, script="source.py") as (base_url, _):
         _bench(pace, base_url, folder, "--workers", "1")
     (rows,) = (folder / "results").glob("*.csv")
-    return SourceRun(
-        rows, [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-    )
-
-
-def _workers_of(pace: Pace) -> int:
-    return choose_workers(pace.streams, len(allowed_cores()))
+    lines = record.read_text(encoding="utf-8").splitlines()
+    return SourceRun(rows, [json.loads(line) for line in lines])
 
 
 def _left_by(workers: int) -> list[int]:
@@ -113,9 +109,8 @@ def _bench(pace: Pace, base_url: str, folder: Path, *more: str) -> Used:
         "num_requests": pace.requests,
     }
     scenarios, log = folder / "scenarios.yaml", folder / "bench.log"
-    scenarios.write_text(
-        json.dumps({"scenarios": {"calibrate": settings}}), encoding="utf-8"
-    )  # JSON is YAML
+    found = json.dumps({"scenarios": {"calibrate": settings}})  # JSON is YAML
+    scenarios.write_text(found, encoding="utf-8")
     words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), *more]
     used = run_to_end([sys.executable, str(ROOT / "bench" / "bench.py"), *words], log)
     if used.exit_code not in (0, 4):  # 4: INVALID; how bad the client is, is what is measured

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..crew.judged import Judged
 from ..crew.worker import RunError
 from ..machines.clocks.timeline import moved
 from ..machines.fleet.machine import Machine
@@ -67,8 +66,8 @@ def _say_elsewhere(machines: Sequence[Machine], here: Sequence[str], say: Say) -
             keep.setdefault((str(facts.kept_in), *other), []).append(machine)
     for (kept_in, *other), these in keep.items():
         named = ", ".join([*other[:MOST_NAMED], *(["…"] if len(other) > MOST_NAMED else [])])
-        runs = "1 run of another results folder"
-        runs = runs if len(other) == 1 else f"{len(other)} runs of other results folders"
+        many = f"{len(other)} runs of other results folders"
+        runs = many if len(other) > 1 else "1 run of another results folder"
         who = ", ".join(machine.name for machine in these)
         say(f"rows of {runs} are kept on {who}, in {kept_in} there: {named}")
 
@@ -114,13 +113,10 @@ def _kept_by(machine: Machine, order: Fetch, say: Say) -> Iterator[FromDisk | Al
 
 
 def _by_our_clock(batch: FromDisk) -> list[tuple[Any, Any, Any]]:
-    measured = [one for one in batch.ended if one.role == "measured"]
-    found = [_moved(one, batch) for one in measured]
+    found = [one for one in batch.ended if one.role == "measured"]
+    if batch.correction:
+        found = [moved(one, batch.correction.later_ns) for one in found]
     return [(one.record, one.reads, one.answer) for one in found]
-
-
-def _moved(one: Judged, batch: FromDisk) -> Judged:
-    return moved(one, batch.correction.later_ns) if batch.correction else one
 
 
 def _with_fetched(info: RunInfo, found: Counter[str], rows: Path) -> RunInfo:

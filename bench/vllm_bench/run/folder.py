@@ -28,10 +28,8 @@ def check_folder(folder: Path, rows: int) -> None:
     """Make the folder if necessary and check that it can take `rows` rows. Raises FolderError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(
-            dir=folder
-        ) as probe:  # permission bits may mislead: really write
-            probe.write(b"x")
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")  # really: permission bits may mislead
         free = shutil.disk_usage(folder).free
     except OSError as e:
         raise FolderError(f"{folder}: can't be written: {e.strerror}: name another folder") from e
@@ -86,7 +84,7 @@ def _mark(path: Path) -> bool:
         return False
     rows = path.with_suffix(".csv")
     if not _began(rows):
-        return _is_old(path) and _interrupt(path)
+        return time.time() - path.stat().st_mtime > YOUNG_S and _interrupt(path)
     with unlocked(rows) as is_unlocked:
         # Read again under the lock: the run may have ended since the first read.
         return is_unlocked and _interrupt(path)
@@ -109,26 +107,15 @@ def _began(rows: Path) -> bool:
         return False
 
 
-def _is_old(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime > YOUNG_S
-
-
 def _interrupt(path: Path) -> bool:
     info = _running(path)
     if info is None:
         return False
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    notes = [*info.notes, f"the process was killed; marked at {at}"]
-    number = max(
-        info.num_requests, _rows_in(path.with_suffix(".csv"))
-    )  # by time: until now unknown
+    notes = [*info.notes, f"the process was killed, or could write no more; marked at {at}"]
+    number = info.num_requests
+    with suppress(RecordsError):  # by time: until now unknown
+        number = max(info.num_requests, count_rows(path.with_suffix(".csv")))
     ended = dataclasses.replace(info, status="interrupted", num_requests=number, notes=notes)
     write_run_info(path, ended)
     return True
-
-
-def _rows_in(rows: Path) -> int:
-    try:
-        return count_rows(rows)
-    except RecordsError:
-        return 0

@@ -17,7 +17,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from ..errors import BenchError, UsageError
 from ..plan.classes import scenarios_of
 from ..plan.draw import plans_of
-from ..plan.drawing.part import Material
+from ..plan.drawing.part import Material, recorded_requests, recorded_sessions
 from ..plan.drawing.texts import scenario_counter
 from ..plan.part import Part
 from ..plan.plan import Plan
@@ -27,6 +27,7 @@ from ..prompts.source import default_cache_dir, load_source
 from ..quality.sets import read_questions
 from ..records.same_run import RunKey
 from ..records.text import masked, printable
+from ..scenario.datasets import own_file
 from ..scenario.scenario import Scenario, ScenarioError
 from ..scenario.secrets import secrets_of
 from ..vllm.models import Model
@@ -149,21 +150,28 @@ def server_of(scenario: Scenario, environ: Environment) -> Server:
 def check_files(scenario: Scenario) -> None:
     """Raise ScenarioError where a file of prompts or a trace that the scenario names is missing."""
     asked = "dataset" if scenario.quality is None else "quality.set"
-    named = [
-        *(("trace", each.trace) for each in scenarios_of(scenario)),
-        *(
-            (asked, each.dataset.removeprefix("file:"))
-            for each in scenarios_of(scenario)
-            if each.dataset.startswith("file:")
-        ),
-    ]
+    of = scenarios_of(scenario)
+    named = [*(("trace", one.trace) for one in of), *((asked, own_file(o.dataset)) for o in of)]
     for key, path in named:
         if path is not None and not _exists(path):
             shown = printable(path)
             raise ScenarioError(f"scenario {scenario.name}: {key}: {shown}: no such file")
 
 
-def _exists(path: str) -> bool:
+def read_files(scenario: Scenario, environ: Environment) -> None:
+    """Read the prompts and traces that a scenario names, for what is wrong with them alone.
+
+    Raises ScenarioError, PromptError.
+    """
+    for each in scenarios_of(scenario):
+        if each.dataset.startswith("file:"):
+            with _told_of(each, environ):
+                load_source(each.dataset, cache_dir=default_cache_dir(environ))
+        if each.trace is not None and recorded_sessions(each) is None:
+            recorded_requests(each)
+
+
+def _exists(path: str | Path) -> bool:
     try:
         return Path(path).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home, a NUL
@@ -217,18 +225,12 @@ def _material(
             source = load_source(scenario.dataset, cache_dir=cache_dir, hf_token=hf_token)
         _check_pictures(scenario, source)
         counter = scenario_counter(scenario, server, cache_dir)
-        block_size = _block_size(server) if _repeats(scenario) and server else None
+        # What of its prompts repeats, block by block, the plan may know of these alone.
+        repeats = scenario.prefix is not None or scenario.trace is not None
+        block_size = _block_size(server) if repeats and server else None
     ids = partial(_token_ids, server, scenario) if server and counter.method == "server" else None
-    return Material(
-        scenario,
-        source,
-        counter,
-        _context_of(scenario, served),
-        api_key,
-        block_size,
-        ids,
-        answers,
-    )
+    longest = _context_of(scenario, served)
+    return Material(scenario, source, counter, longest, api_key, block_size, ids, answers)
 
 
 def _check_pictures(scenario: Scenario, source: PromptSource) -> None:
@@ -240,11 +242,6 @@ def _check_pictures(scenario: Scenario, source: PromptSource) -> None:
     for key in ("prefix", "trace"):
         if getattr(scenario, key) is not None:
             raise PromptError(f"it has pictures, and with {key} prompts are made of its texts")
-
-
-def _repeats(scenario: Scenario) -> bool:
-    """Return whether the plan may know what of its prompts repeats, block by block."""
-    return scenario.prefix is not None or scenario.trace is not None
 
 
 def _block_size(server: Server) -> int | None:
@@ -306,14 +303,9 @@ def _check_it_serves(scenario: Scenario, served: Sequence[Model], environ: Envir
 
 def _check_it_fits(scenario: Scenario, served: Sequence[Model]) -> None:
     for each in scenarios_of(scenario):
-        _check_one_fits(each, served)
-
-
-def _check_one_fits(scenario: Scenario, served: Sequence[Model]) -> None:
-    limit, prompt = _context_of(scenario, served), scenario.prefill_tokens
-    if limit is not None and prompt is not None and prompt + scenario.max_new_tokens > limit:
-        raise TooLongError(
-            f"scenario {scenario.name}: {prompt} prompt tokens and {scenario.max_new_tokens} new "
-            f"ones are more than the server's {limit} (max_model_len): start it with "
-            "MAX_MODEL_LEN set higher"
-        )
+        limit, prompt, reply = _context_of(each, served), each.prefill_tokens, each.max_new_tokens
+        if limit is not None and prompt is not None and prompt + reply > limit:
+            raise TooLongError(
+                f"scenario {each.name}: {prompt} prompt tokens and {reply} new ones are more than "
+                f"the server's {limit} (max_model_len): start it with MAX_MODEL_LEN set higher"
+            )

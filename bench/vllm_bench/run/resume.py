@@ -17,18 +17,11 @@ from ..records.row import Rows
 from ..records.run_info import read_head, read_run_info
 from ..records.same_run import RunKey
 
-NO_RUNS = (
-    "summary.csv",
-    "summary_levels.csv",
-)  # what summarize.py writes into the folder of the runs
+NO_RUNS = ("summary.csv", "summary_levels.csv")  # what summarize.py writes beside the runs
 
 
 def complete_runs(
-    folder: Path,
-    wanted: Collection[RunKey],
-    tell: Callable[[str], None],
-    *,
-    profiled: bool = False,
+    folder: Path, wanted: Collection[RunKey], tell: Callable[[str], None], *, profiled: bool = False
 ) -> dict[RunKey, Path]:
     """Return the rows of each wanted key's whole run; of several, the one that began last.
 

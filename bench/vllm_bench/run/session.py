@@ -36,13 +36,7 @@ from ..vllm.server import page_getter
 from ..watch.profile import Profile
 from ..watch.samplers import Samplers, Wanted
 from .fetched import fetch_kept, say_unasked
-from .folder import (
-    check_folder,
-    leaving_no_empty,
-    mark_left_behind,
-    remove_empty,
-    remove_run,
-)
+from .folder import check_folder, leaving_no_empty, mark_left_behind, remove_empty, remove_run
 from .info import ended_info, planned_info
 from .prepare import (
     Job,
@@ -52,9 +46,12 @@ from .prepare import (
     plans_for,
     prepared,
     proxy_note,
+    read_files,
     server_of,
 )
 from .resume import complete_runs, continued
+
+OnWait = Callable[[float, str], bool]  # seconds waited, and why; False: give up
 
 SAMPLE_LIMIT_S = 5.0  # a reading that takes longer belongs to no definite moment
 BROKEN_OFF_S = 0.5  # for samplers to end where nothing was measured
@@ -175,7 +172,7 @@ class Session:
         if self.fleet:
             fetch_kept(self.folder, self.fleet.machines, self._say_once)
         for path in mark_left_behind(self.folder):
-            self.say(f"note: {path.stem}: its process was killed: marked as interrupted")
+            self.say(f"note: {path.stem}: it ended without a last word: marked as interrupted")
         if self.resume:
             say_unasked(self.folder, self.fleet.machines if self.fleet else (), self._say_once)
         jobs = list(self._that_fit(scenarios))
@@ -195,20 +192,22 @@ class Session:
         too_long: list[TooLongError] = []
         for scenario in scenarios:
             try:
-                waiting, alone = self._waiting(scenario), self.each_alone
-                yield prepared(scenario, self.environ, self.wait_s, waiting, each_alone=alone)
+                on_wait, alone = self._on_wait(scenario, scenarios), self.each_alone
+                yield prepared(scenario, self.environ, self.wait_s, on_wait, each_alone=alone)
             except TooLongError as e:
                 too_long.append(e)
                 self.say(f"left out: {e}")
         if len(too_long) == len(scenarios):
             raise too_long[0]
 
-    def _waiting(self, scenario: Scenario) -> Callable[[float, str], bool]:
+    def _on_wait(self, scenario: Scenario, every: Sequence[Scenario]) -> OnWait:
         """Return a function that prints every ten seconds that the server isn't ready yet."""
         next_s = 0.0
 
         def on_wait(waited_s: float, why: str) -> bool:
             nonlocal next_s
+            for one in every if not next_s else ():  # nobody waits to hear of a mistake in a file
+                read_files(one, self.environ)
             if waited_s >= next_s:
                 next_s = (waited_s // SAY_AGAIN_S + 1) * SAY_AGAIN_S
                 how_long = f"{waited_s:.0f} of {self.wait_s:g} s; --wait-s changes it"
@@ -297,9 +296,10 @@ class Session:
         at the end. A signal before anything was sent is a KeyboardInterrupt.
         """
         path = self._rows(plan).with_suffix(".json")
-        info = self._planned(job, plan)
+        info = begun = self._planned(job, plan)
 
         def on_start(clock: ClockPair, how: dict[str, Any]) -> None:
+            nonlocal begun
             begun = dataclasses.replace(info, clock_start=clock, plan={**info.plan, **how})
             write_run_info(path, begun)
             watch.on_start(clock, how)
@@ -315,7 +315,7 @@ class Session:
         except (RunError, OSError) as e:
             notes = [*info.notes, str(e)]
             failed = dataclasses.replace(
-                info, status="failed", observed=self._stopped(samplers), notes=notes
+                begun, status="failed", observed=self._stopped(samplers), notes=notes
             )
             write_run_info(path, failed)
             raise

@@ -88,6 +88,11 @@ def levels_of(scenario: Scenario) -> list[LoadLevel]:
     ]
 
 
+def highest_level(scenario: Scenario) -> LoadLevel:
+    """Return the level with most load, in its own unit."""
+    return max(levels_of(scenario), key=lambda x: x.concurrency or x.request_rate or x.speed or 0.0)
+
+
 def rows_expected(scenario: Scenario) -> int:
     """Return about how many rows all runs of the scenario have; of a full trace 0: unknown."""
     return scenario.repeats * sum(_rows_of(scenario, level) for level in levels_of(scenario))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ..errors import UsageError
 from ..figures.objectives import Objective, objectives_of
@@ -15,7 +15,6 @@ from .steps import Space
 
 # sessions: conversations or recorded sessions held at once, each as a stream.
 Of = Literal["rate", "concurrency", "sessions"]
-OF: tuple[Of, ...] = get_args(Of)
 UNITS: dict[Of, str] = {"rate": "requests/s", "concurrency": "streams", "sessions": "sessions"}
 ONE = 8  # times below and above a scenario's only level
 LOWEST, HIGHEST = 1.0, 1024.0  # where it has none

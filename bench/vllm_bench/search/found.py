@@ -50,7 +50,7 @@ def answer(space: Space, tier: str, probes: Sequence[Probe]) -> Found:
         load=now.low,
         confirmed=len(own) if confirmed else 0,
         sure=_sure(space, now.low, own) if now.low is not None and confirmed else None,
-        beyond=_worst(tier, over),
+        beyond=max(over, key=lambda p: (p.over is not None, p.worst(tier).share), default=None),
         short=at[-1].short.get(tier, ()) if at else (),
         end=now.end or "unfinished",
     )
@@ -61,7 +61,3 @@ def _sure(space: Space, load: float, runs: Sequence[Probe]) -> float:
     counted = max(1, sum(run.counted for run in runs))
     least = load / (1 + OFF * math.sqrt(max(1.0, OF / counted)))
     return math.floor(least) if space.whole else least
-
-
-def _worst(tier: str, runs: Sequence[Probe]) -> Probe | None:
-    return max(runs, key=lambda p: (p.over is not None, p.worst(tier).share), default=None)

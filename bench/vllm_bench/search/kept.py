@@ -15,12 +15,12 @@ import orjson
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
-from ..records.beside.going_on import KeptError, read_kept
-from ..records.row import Column, Value, to_csv
+from ..records.beside.going_on import KeptError, read_kept, readable
+from ..records.row import Column, to_csv
 from ..records.safe_file import write_atomically
 from .axis import UNITS, Of
 from .found import Found, answers
-from .probe import Probe
+from .probe import Late, Probe
 from .steps import Space
 
 FOLDER = "capacity"  # in the results: the files, and a folder of runs for each search
@@ -83,18 +83,14 @@ class _Row:
     def word(self) -> str:
         return "spoilt" if self.probe.spoilt is not None else self.probe.word(self.tier)
 
+    @property
+    def holds(self) -> str:
+        held = "yes" if self.probe.holds(self.tier) else "no"
+        return "" if self.probe.spoilt is not None else held
 
-def _worst(row: _Row, name: str) -> Value:
-    found: Value = getattr(row.probe.worst(row.tier), name)
-    return found
-
-
-def _holds(row: _Row) -> Value:
-    return "" if row.probe.spoilt is not None else "yes" if row.probe.holds(row.tier) else "no"
-
-
-def _why(row: _Row) -> Value:
-    return row.probe.why(row.tier)
+    @property
+    def worst(self) -> Late:
+        return self.probe.worst(self.tier)
 
 
 COLUMNS: tuple[Column[_Row], ...] = (
@@ -109,17 +105,19 @@ COLUMNS: tuple[Column[_Row], ...] = (
     Column("tier", "of slo_tiers; empty: the scenario's slo", "tier"),
     Column("made_for", "the tier for which the run was made; all count it", "probe.tier"),
     Column("outcome", "met, missed, not shown; spoilt: it answers nothing", "word"),
-    Column("holds", "whether this run met: the search goes up, or down", _holds),
-    Column("why", "the objective furthest over, or nearest; or why it is spoilt", _why),
-    Column("objective", "the one in `why`", lambda r: _worst(r, "objective")),
-    Column("value_ms", "its percentile, of the successes", lambda r: _worst(r, "value_ms")),
-    Column("limit_ms", "its limit", lambda r: _worst(r, "limit_ms")),
+    Column("holds", "whether this run met: the search goes up, or down", "holds"),
     Column(
-        "late_share", "share of the counted requests that were late", lambda r: _worst(r, "share")
+        "why",
+        "the objective furthest over, or nearest; or why it is spoilt",
+        lambda r: r.probe.why(r.tier),
     ),
-    Column("late_share_low", "its lower bound, one-sided, 95 %", lambda r: _worst(r, "low")),
-    Column("late_share_high", "its upper bound", lambda r: _worst(r, "high")),
-    Column("allowed_share", "the share that may be late", lambda r: _worst(r, "allowed")),
+    Column("objective", "the one in `why`", "worst.objective"),
+    Column("value_ms", "its percentile, of the successes", "worst.value_ms"),
+    Column("limit_ms", "its limit", "worst.limit_ms"),
+    Column("late_share", "share of the counted requests that were late", "worst.share"),
+    Column("late_share_low", "its lower bound, one-sided, 95 %", "worst.low"),
+    Column("late_share_high", "its upper bound", "worst.high"),
+    Column("allowed_share", "the share that may be late", "worst.allowed"),
     Column("requests", "planned", "probe.requests"),
     Column("counted", "of which the figures are", "probe.counted"),
     Column("stopped", "why it was ended early; empty: it wasn't", "probe.stopped"),
@@ -167,13 +165,7 @@ def _search(data: bytes) -> Search:
 
 
 def searches(results: Path) -> Iterator[Search]:
-    """Yield the searches of a results folder, the newest first; what can't be read is left out."""
-    for path in sorted((results / FOLDER).glob("*.json"), key=_age, reverse=True):
-        try:
-            yield read_search(path)
-        except KeptError:
-            continue
-
-
-def _age(path: Path) -> float:
-    return path.stat().st_mtime
+    """Return the searches of a results folder, the newest first; what can't be read is left out."""
+    paths = (results / FOLDER).glob("*.json")
+    newest_first = sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
+    return readable(newest_first, read_search)

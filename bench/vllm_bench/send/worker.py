@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
+from ..open_files import allow_files
 from ..plan.share import PlannedRequest, Share
 from ..wire.clock import kept_stamping
 from ..wire.streams import Streams
@@ -29,6 +29,7 @@ from .outbox import Alive, Broke, Command, Connected, Drop, Finished, Go, Outbox
 from .session_loop import SessionLoop
 from .tickets import Tickets
 
+OTHER_FILES = 64  # beside its connections
 Sender = OpenLoop | ClosedLoop | SessionLoop
 
 
@@ -48,7 +49,7 @@ def run_worker(
 
     if core is not None:  # its own core
         os.sched_setaffinity(0, {core})
-    _allow_sockets(sum(share.most_sockets for share in shares))
+    allow_files(sum(share.most_sockets for share in shares) + OTHER_FILES)
     # A waiting thread gets the interpreter after this time, instead of Python's usual 5 ms.
     sys.setswitchinterval(0.0002)
     # As uvloop.run does, which doesn't exist in all supported versions of Python.
@@ -233,11 +234,3 @@ def _receive(orders: Pipe) -> Go | Drop | Alive | Command:
     except EOFError:
         return "cancel"  # the parent is gone: stop loading the server
     return order
-
-
-def _allow_sockets(streams: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = streams + 64
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

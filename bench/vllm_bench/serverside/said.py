@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,68 +29,59 @@ MOST_ADAPTERS = 200  # characters of their names
 # Families of counters on KV blocks that went elsewhere or came from there.
 MOVED = ("vllm:kv_offload", "vllm:simple_kv_offload", "vllm:nixl_", "vllm:kv_transfer")
 
+figure = partial(doc, default=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSaid:
     """Counters over the whole run, gauges in the steady window (else the run)."""
 
-    engines: int | None = doc("engines on the server's pages", default=None)
-    engine_balance: float | None = doc(
+    engines: int | None = figure("engines on the server's pages")
+    engine_balance: float | None = figure(
         "requests running on the busiest engine over the mean of all engines, both means over "
-        "time: 1 where they share evenly; empty for one engine",
-        default=None,
+        "time: 1 where they share evenly; empty for one engine"
     )
-    engines_idle: int | None = doc(
-        "engines that ran nothing, while there was work for all of them", default=None
+    engines_idle: int | None = figure(
+        "engines that ran nothing, while there was work for all of them"
     )
-    spec_acceptance_length: float | None = doc(
-        "tokens per step of speculative decoding: 1 + accepted / drafts", default=None
+    spec_acceptance_length: float | None = figure(
+        "tokens per step of speculative decoding: 1 + accepted / drafts"
     )
-    spec_acceptance_rate: float | None = doc(
-        "accepted tokens / drafted tokens, 0 to 1", default=None
+    spec_acceptance_rate: float | None = figure("accepted tokens / drafted tokens, 0 to 1")
+    spec_by_position: Mapping[str, float] | None = figure(
+        "accepted tokens / drafts at each position of a draft, from 0"
     )
-    spec_by_position: Mapping[str, float] | None = doc(
-        "accepted tokens / drafts at each position of a draft, from 0", default=None
+    prompt_computed: int | None = figure("prompt tokens that the server computed")
+    prompt_from_cache: int | None = figure("prompt tokens that it had in its own prefix cache")
+    prompt_from_transfer: int | None = figure("prompt tokens whose KV blocks came from elsewhere")
+    cached_by_source: Mapping[str, float] | None = figure(
+        "cached prompt tokens by where they lay: device, host, p2p, disk, ..."
     )
-    prompt_computed: int | None = doc("prompt tokens that the server computed", default=None)
-    prompt_from_cache: int | None = doc(
-        "prompt tokens that it had in its own prefix cache", default=None
+    external_hit_rate: float | None = figure(
+        "share of the tokens looked up in an external prefix cache that were there, 0 to 1"
     )
-    prompt_from_transfer: int | None = doc(
-        "prompt tokens whose KV blocks came from elsewhere", default=None
+    kv_moved: Mapping[str, float] | None = figure(
+        "counters of KV offload and transfer that grew, by name and kind"
     )
-    cached_by_source: Mapping[str, float] | None = doc(
-        "cached prompt tokens by where they lay: device, host, p2p, disk, ...", default=None
+    waiting_capacity_mean: float | None = figure(
+        "requests that waited for room in a batch, mean over time"
     )
-    external_hit_rate: float | None = doc(
-        "share of the tokens looked up in an external prefix cache that were there, 0 to 1",
-        default=None,
+    waiting_capacity_peak: float | None = figure("the largest reading of it")
+    waiting_deferred_mean: float | None = figure(
+        "requests that waited for an adapter's place, a transfer or a grammar, mean over time"
     )
-    kv_moved: Mapping[str, float] | None = doc(
-        "counters of KV offload and transfer that grew, by name and kind", default=None
+    waiting_deferred_peak: float | None = figure("the largest reading of it")
+    rejected: Mapping[str, float] | None = figure(
+        "requests turned away by a queue's limit, by reason"
     )
-    waiting_capacity_mean: float | None = doc(
-        "requests that waited for room in a batch, mean over time", default=None
+    finished: Mapping[str, float] | None = figure("requests that ended, by finish reason")
+    lora_running_mean: float | None = figure("LoRA adapters in use, mean over time")
+    lora_running_peak: float | None = figure("the most at one reading")
+    lora_adapters: str | None = figure("the adapters that were in use")
+    mm_cache_hit_rate: float | None = figure(
+        "share of images and the like that the processor's cache had, 0 to 1"
     )
-    waiting_capacity_peak: float | None = doc("the largest reading of it", default=None)
-    waiting_deferred_mean: float | None = doc(
-        "requests that waited for an adapter's place, a transfer or a grammar, mean over time",
-        default=None,
-    )
-    waiting_deferred_peak: float | None = doc("the largest reading of it", default=None)
-    rejected: Mapping[str, float] | None = doc(
-        "requests turned away by a queue's limit, by reason", default=None
-    )
-    finished: Mapping[str, float] | None = doc(
-        "requests that ended, by finish reason", default=None
-    )
-    lora_running_mean: float | None = doc("LoRA adapters in use, mean over time", default=None)
-    lora_running_peak: float | None = doc("the most at one reading", default=None)
-    lora_adapters: str | None = doc("the adapters that were in use", default=None)
-    mm_cache_hit_rate: float | None = doc(
-        "share of images and the like that the processor's cache had, 0 to 1", default=None
-    )
-    counters_absent: str | None = doc("why there are no counters over the run", default=None)
+    counters_absent: str | None = figure("why there are no counters over the run")
 
 
 def server_said(facts: Facts) -> ServerSaid:

@@ -8,21 +8,19 @@ is cut once more if that is off.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..prompts.count import TokenCounter
-from ..prompts.pack import Goal, cut, run_together
-from ..prompts.prompt import Prompt, PromptError, user_prompt
+from ..prompts.pack import MOST_TRIES, SEARCHES_AT_ONCE, Goal, PromptSearch, cut, run_in_tries
+from ..prompts.prompt import PromptError, user_prompt
 from ..traces.blocks import BEFORE, LEAD, WITHIN
-from ..traces.prompts import MOST_TRIES, SEARCHES_AT_ONCE, Writer
+from ..traces.prompts import Writer
 from .pieces import Pieces
 
 SLACK = 1.3  # how much longer than needed a text is, before it is cut; twice as much a try
 EXACT = 4  # tries for the exact length; later ones may miss it by a token, the last by 2 %
 CORRECTIONS = 2  # of a prompt that isn't as long as its pieces were together
-
-Search = Generator[str, "int | None", "Prompt | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +71,11 @@ class Maker:
         wanted = {n: self._pieces.pieces[n].end - self._base(n) + more[n] for n in numbers}
         for number in numbers:  # one whose place those before it have taken is left empty
             self.texts[number] = Text("", self._base(number))
-        missing = [number for number in numbers if wanted[number] > 0]
-        for attempt in range(MOST_TRIES):
-            for batch in _batches(missing):
-                searches = [self._search(n, wanted[n], attempt) for n in batch]
-                for n, found in zip(batch, run_together(searches, self._counter), strict=True):
-                    if found is not None:
-                        lead = self._lead(n)
-                        tokens = self._base(n) + (found.tokens or 0) - self._before(n)
-                        self.texts[n] = Text(found.text[len(lead) :], tokens)
-            missing = [number for number in missing if not self.texts[number].text]
+        needed = (number for number in numbers if wanted[number] > 0)
+        made = run_in_tries(needed, lambda n, try_: self._search(n, wanted[n], try_), self._counter)
+        for n, found in made.items():
+            tokens = self._base(n) + (found.tokens or 0) - self._before(n)
+            self.texts[n] = Text(found.text[len(self._lead(n)) :], tokens)
 
     def _base(self, number: int) -> int:
         """Return the tokens before a piece."""
@@ -96,7 +89,7 @@ class Maker:
     def _before(self, number: int) -> int:
         return self._overhead + bool(self._lead(number))
 
-    def _search(self, number: int, wanted: int, attempt: int) -> Search:
+    def _search(self, number: int, wanted: int, attempt: int) -> PromptSearch:
         """Search where a piece ends."""
         within = 0 if attempt < EXACT else WITHIN if attempt < MOST_TRIES - 1 else None
         goal = Goal(self._before(number) + wanted, self._before(number), within)

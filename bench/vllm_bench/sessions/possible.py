@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..traces.possible import USUAL_BLOCK
 from .session import Sessions
-
-USUAL_BLOCK = 16  # tokens, of a server's cache, where the sessions have no blocks
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ def _rows(file: Path, text: IO[bytes]) -> Iterator[Row]:
     if line.lstrip()[:1] not in (b"{", b"["):
         raise NotJsonError(printable(line[:400].decode(errors="replace"), 80))
     if _parsed(line) is None:
-        yield from _of_one(file, line + text.read(max(0, MOST_ROW + 1 - len(line))), number)
+        whole = line + text.read(max(0, MOST_ROW + 1 - len(line)))  # one value over several lines
+        yield from _objects(file, _checked(file, whole, number), "")
         return
     while line:
         if line.strip():
@@ -97,11 +98,6 @@ def _rows(file: Path, text: IO[bytes]) -> Iterator[Row]:
         if read > MOST_BYTES:
             raise SessionError(f"{file}: longer than {MOST_BYTES >> 30} GiB: take a part")
         number, line = number + 1, text.readline(MOST_ROW + 1)
-
-
-def _of_one(file: Path, text: bytes, first: int) -> Iterator[Row]:
-    """Yield the objects of a file that is one value over several lines."""
-    return _objects(file, _checked(file, text, first), "")
 
 
 def _objects(file: Path, found: Any, where: str) -> Iterator[Row]:

@@ -7,21 +7,12 @@ equal work. Recorded texts are sent as they are.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 from ..prompts.count import TokenCounter
-from ..prompts.prompt import (
-    Message,
-    Prompt,
-    PromptError,
-    PromptSet,
-    PromptSource,
-    checksum,
-    user_prompt,
-)
-from ..prompts.source import dataset_notes
+from ..prompts.prompt import Message, Prompt, PromptError, PromptSet, PromptSource, user_prompt
+from ..prompts.source import set_of
 from ..traces.prompts import Writer, measure
 from .lengths import counted
 from .maker import Maker
@@ -54,19 +45,8 @@ def session_prompts(
     maker = Maker(writer, counter, pieces, overhead)
     maker.make()
     prompts = _Prompts(sessions, pieces, maker, live=live).all(counter)
-    uses = Counter(prompt.text for prompt in prompts)
     notes = (f"{sessions.kind}: {note}" for note in _notes(sessions, pieces, overhead, live=live))
-    return PromptSet(
-        dataset=source.dataset,
-        prompts=prompts,
-        sha256=checksum(prompts),
-        distinct=len(uses),
-        max_uses=max(uses.values(), default=0),
-        source_count=len(source.prompts),
-        counted_by=counter.method,
-        notes=(*source.notes, *dataset_notes(source.dataset), *counter.notes, *notes),
-        left_out=source.left_out,
-    )
+    return set_of(source, prompts, counter, notes)
 
 
 def _check_total(sessions: Sessions) -> None:

@@ -21,13 +21,13 @@ import numpy as np
 
 from ..figures.metrics import METRICS
 from ..records.by_class import as_sent, info_of_class
-from ..records.find_runs import load_run
+from ..records.find_runs import Run, load_run
 from ..records.request_record import RecordsError
 from ..records.run_info import RunInfo, read_run_info
 from ..records.safe_file import read_regular, write_atomically
 from ..stats.distribution import Distribution, Sample
 from .levels import Level
-from .summary import RunSummary, facts_of
+from .summary import RunSummary, facts_of, summarize
 
 MOST_BYTES = 2**26
 QUIET_NS = 2_000_000_000  # files younger than this may change again within one tick of their times
@@ -59,6 +59,13 @@ class Kept:
         except (*NO_ENTRY, RecordsError):
             return None
         return _whole(made, rows, info)
+
+    def summarized(self, run: Run) -> RunSummary:
+        """Sum a run up that was read; keep that, unless something of its files is wrong."""
+        summary = summarize(run)
+        if not run.problems:
+            self.keep(run.path, summary)
+        return summary
 
     def keep(self, rows: Path, summary: RunSummary) -> None:
         """Keep the summary of a run that was read without a problem."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 from ..prompts.count import TokenCounter
-from ..prompts.pack import Goal, Search, cut, run_together
-from ..prompts.prompt import Prompt, user_prompt
+from ..prompts.pack import Goal, PromptSearch, Search, cut, run_together
+from ..prompts.prompt import user_prompt
 from .rows import BLOCK_TOKENS
 from .trace import TraceRequest
 
@@ -32,7 +32,6 @@ SLACK = 1.5  # how much longer than needed a text is, before it is cut; twice as
 # Takes a block, a number of characters and the number of the try; returns a text of at least so
 # many. For one block and try, a shorter text is the beginning of a longer one.
 Write = Callable[[int, float, int], str]
-PromptSearch = Generator[str, "int | None", "Prompt | None"]
 
 
 class Blocks:

@@ -14,18 +14,18 @@ from __future__ import annotations
 import itertools
 import operator
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..prompts.count import TokenCounter
 from ..prompts.order import derive_seed
-from ..prompts.pack import Goal, cut, run_together
-from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
-from ..prompts.source import dataset_notes
+from ..prompts.pack import Goal, PromptSearch, cut, run_in_tries
+from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
+from ..prompts.source import set_of
 from ..scenario.nested.groups import Prefix
 from .groups import Crowd, commons, drawn_groups, group_sizes
 from .possible import USUAL_BLOCK, Possible, once
-from .prompts import MOST_TRIES, SEARCHES_AT_ONCE, Writer, measure
+from .prompts import Writer, measure
 
 BLANK = " "
 SLACK = 1.3  # how much longer than needed a text is, before it is cut; twice as much a try
@@ -36,7 +36,6 @@ PROVED = 8  # groups of which the token ids are compared
 CANDIDATE = re.compile(r"(?<= )[a-z]{2,8}(?= )")
 
 TokenIds = Callable[[Prompt], "Sequence[int] | None"]  # as the server says them
-Search = Generator[str, "int | None", "Prompt | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def grouped_prompts(
     _prove(prompts, groups, beginning, token_ids)
     more = [prompt for prompt, _ in whole[wish.count :]]
     return Grouped(
-        prompts=_as_set(prompts, source, counter, _notes(wish, crowd, beginning)),
+        prompts=set_of(source, prompts, counter, _notes(wish, crowd, beginning), lambda p: p.id),
         unmeasured=tuple(more[: wish.unmeasured]),
         primers=tuple(more[wish.unmeasured :]),
         own=own,
@@ -266,7 +265,7 @@ class _Maker:
         ]
         words = [place % max(1, len(self.words)) for place, _ in _numbered(groups)]
 
-        def search(number: int, attempt: int) -> Search:
+        def search(number: int, attempt: int) -> PromptSearch:
             before = BLANK.join(filter(None, (leads[number], self._word(words[number]))))
             length = lone if groups[number] is None else goal
             return self._cut(before, _name(groups[number], number), length, attempt)
@@ -278,7 +277,7 @@ class _Maker:
     def _word(self, number: int) -> str:
         return self.words[number % len(self.words)] if self.words else ""
 
-    def _cut(self, before: str, name: str, goal: Goal, attempt: int) -> Search:
+    def _cut(self, before: str, name: str, goal: Goal, attempt: int) -> PromptSearch:
         """Search where a text of this name ends that goes on behind `before`."""
         attempts = f"{name} try {attempt}" if attempt else name
         missing = (goal.tokens - goal.overhead) * self.writer.chars_per_token
@@ -290,20 +289,12 @@ class _Maker:
         found = yield from cut(draft, tokens, goal, len(before))
         return None if found is None else user_prompt(name, found)
 
-    def _all(self, count: int, search: Callable[[int, int], Search]) -> list[Prompt]:
+    def _all(self, count: int, search: Callable[[int, int], PromptSearch]) -> list[Prompt]:
         """Return what each search finds; a text that can't be cut to its goal gives way."""
-        found: dict[int, Prompt] = {}
-        missing = list(range(count))
-        for attempt in range(MOST_TRIES):
-            for first in range(0, len(missing), SEARCHES_AT_ONCE):
-                batch = missing[first : first + SEARCHES_AT_ONCE]
-                searches = [search(number, attempt) for number in batch]
-                made = zip(batch, run_together(searches, self.counter), strict=True)
-                found.update((number, prompt) for number, prompt in made if prompt is not None)
-            missing = [number for number in missing if number not in found]
-        if missing:
+        found = run_in_tries(range(count), search, self.counter)
+        if missing := count - len(found):
             raise PromptError(
-                f"prefix: {len(missing)} of {count} texts can't be cut to their exact number of"
+                f"prefix: {missing} of {count} texts can't be cut to their exact number of"
                 " tokens: the server refuses such a length, or counts otherwise each time: try"
                 " another prefill_tokens"
             )
@@ -355,19 +346,3 @@ def _notes(wish: Wish, crowd: Crowd, beginning: int) -> Iterator[str]:
     )
     if wish.block is None:
         yield f"prefix: the server doesn't say its block size: {USUAL_BLOCK} tokens are assumed"
-
-
-def _as_set(
-    prompts: Sequence[Prompt], source: PromptSource, counter: TokenCounter, notes: Iterable[str]
-) -> PromptSet:
-    return PromptSet(
-        dataset=source.dataset,
-        prompts=tuple(prompts),
-        sha256=checksum(prompts),
-        distinct=len(prompts),
-        max_uses=1,
-        source_count=len(source.prompts),
-        counted_by=counter.method,
-        notes=(*source.notes, *dataset_notes(source.dataset), *counter.notes, *notes),
-        left_out=source.left_out,
-    )

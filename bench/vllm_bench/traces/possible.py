@@ -10,7 +10,7 @@ blocks (on other servers the second of two may miss them).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 USUAL_BLOCK = 16  # tokens: vLLM's on most GPUs, taken where the server doesn't say its own
@@ -67,9 +67,6 @@ class Possible:
 def once(commons: Iterable[int], lengths: Sequence[int], block: int | None) -> Possible:
     """Return the possible hits of prompts that are each sent once; None: the block is unknown."""
     size = block or USUAL_BLOCK
-    hits = array("q", _hits(commons, lengths, size))
+    pairs = zip(commons, lengths, strict=True)
+    hits = array("q", (found(common, length, size) for common, length in pairs))
     return Possible(size, block is not None, hits, (hits,), hits)
-
-
-def _hits(commons: Iterable[int], lengths: Sequence[int], block: int) -> Iterator[int]:
-    return (found(common, n, block) for common, n in zip(commons, lengths, strict=True))

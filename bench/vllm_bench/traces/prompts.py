@@ -12,21 +12,25 @@ import itertools
 import random
 import re
 import statistics
-from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..prompts.count import TokenCounter
 from ..prompts.order import derive_seed, endless_permutations, permutation
-from ..prompts.pack import BETWEEN, FIRST_GUESS_CHARS_PER_TOKEN, Goal, cut, run_together
-from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, checksum, user_prompt
-from ..prompts.source import dataset_notes
+from ..prompts.pack import (
+    BETWEEN,
+    FIRST_GUESS_CHARS_PER_TOKEN,
+    Goal,
+    PromptSearch,
+    cut,
+    run_in_tries,
+)
+from ..prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
+from ..prompts.source import set_of
 from .blocks import Blocks
 from .trace import Trace, TraceRequest
 
 SAMPLE, SAMPLE_CHARS = 64, 2000  # texts and their length, to estimate the characters per token
-SEARCHES_AT_ONCE = 64  # the server counts 8 at once; the texts of all are in memory
-MOST_TRIES = 6  # each with another beginning and twice the text; usually one is enough
 SLACK = 1.25  # how much longer than needed a text is, before it is cut
 WORD_START = re.compile(r"(?<!\S)\S")
 
@@ -63,18 +67,7 @@ def trace_prompts(
     blocks = Blocks(writer.block, counter, overhead, chars_per_token)
     blocks.cut_shared(trace.requests)
     prompts = _search_all(writer, blocks, trace.requests, goals, counter)
-    uses = Counter(prompt.text for prompt in prompts)
-    return PromptSet(
-        dataset=source.dataset,
-        prompts=prompts,
-        sha256=checksum(prompts),
-        distinct=len(uses),
-        max_uses=max(uses.values()),
-        source_count=len(source.prompts),
-        counted_by=counter.method,
-        notes=(*source.notes, *dataset_notes(source.dataset), *counter.notes, *notes),
-        left_out=source.left_out,
-    )
+    return set_of(source, prompts, counter, notes)
 
 
 def measure(writer: Writer, counter: TokenCounter) -> tuple[int, float]:
@@ -140,9 +133,7 @@ class Writer:
         prompt_id, opening = self._opening(name)
         return Draft(prompt_id, *self._joined(opening, name, chars))
 
-    def search(
-        self, number: int, goal: Goal, attempt: int
-    ) -> Generator[str, int | None, Prompt | None]:
+    def search(self, number: int, goal: Goal, attempt: int) -> PromptSearch:
         """Search where to cut request `number`'s draft."""
         draft = self.draft(number, goal, attempt)
         tokens = goal.overhead + len(draft.text) / self.chars_per_token
@@ -198,7 +189,7 @@ def _search_all(
 ) -> tuple[Prompt, ...]:
     """Make every request's prompt; equal blocks cut to equal lengths are made once."""
 
-    def search(number: int, attempt: int) -> Generator[str, int | None, Prompt | None]:
+    def search(number: int, attempt: int) -> PromptSearch:
         ids, goal = requests[number].block_ids, goals[number]
         if ids is None:
             return writer.search(number, goal, attempt)
@@ -208,16 +199,9 @@ def _search_all(
     for number, (request, goal) in enumerate(zip(requests, goals, strict=True)):
         what = number if request.block_ids is None else (request.block_ids, goal.tokens)
         same.setdefault(what, []).append(number)
-    found: dict[int, Prompt] = {}
-    missing = [numbers[0] for numbers in same.values()]
-    for attempt in range(MOST_TRIES):
-        for first in range(0, len(missing), SEARCHES_AT_ONCE):
-            batch = missing[first : first + SEARCHES_AT_ONCE]
-            searches = [search(number, attempt) for number in batch]
-            made = zip(batch, run_together(searches, counter), strict=True)
-            found.update((number, prompt) for number, prompt in made if prompt is not None)
-        missing = [number for number in missing if number not in found]
-    if missing:
+    firsts = [numbers[0] for numbers in same.values()]
+    found = run_in_tries(firsts, search, counter)
+    if missing := [number for number in firsts if number not in found]:
         lengths = sorted(goals[number].tokens for number in missing)
         raise PromptError(
             f"{len(missing)} prompts of the trace, of {lengths[0]} to {lengths[-1]} tokens, can't"

@@ -37,7 +37,9 @@ def answer(aim: Aim, a: str, b: str, comparison: Comparison, gpus: Mapping[str, 
 
     `gpus` has each one's GPUs, by name: throughput is compared by GPU.
     """
-    row = next((r for lv in comparison.levels for r in lv.rows if _is_it(aim, r)), None)
+    row = next(
+        (r for lv in comparison.levels for r in lv.rows if r.measure.name == MEASURE[aim]), None
+    )
     if row is None or row.effect is None:
         why = "; ".join(comparison.refusals) or (row.why if row else "") or "no pair counts"
         return Answer("nothing", a, b, f"cannot tell between {a} and {b}: {why}")
@@ -79,10 +81,6 @@ def _better(a: str, b: str, title: str, effect: Effect, *, b_is_better: bool) ->
         ratio, interval = 1 / ratio, interval and Interval(1 / interval.high, 1 / interval.low)
     words = f"{best} is better than {other}: {title} {_change(ratio, interval)}"
     return Answer("better", best, other, words)
-
-
-def _is_it(aim: Aim, row: Row) -> bool:
-    return row.measure.name == MEASURE[aim]
 
 
 def _change(ratio: float, interval: Interval | None) -> str:

@@ -15,9 +15,9 @@ from ..compare.compare import compare
 from ..compare.pairs import Side
 from ..experiments.visits import Estimate, duration, sending, visits
 from ..launch.left_behind import Process
-from ..records.beside.going_on import checksum
+from ..records.beside.going_on import checksum, write_kept
 from ..records.text import printable
-from ..scenario.load import LoadLevel, levels_of
+from ..scenario.load import LoadLevel, highest_level, levels_of
 from ..scenario.scenario import Scenario
 from ..summary.summary import RunSummary
 from .answer import Answer, answer, by_objectives
@@ -26,9 +26,9 @@ from .configurations import Aim, Configuration
 from .one_start import Starts
 from .ranking import Placed, better_half, gpus_of, mostly_missed, ranked
 from .searched import Wanted
-from .step import Step, at_level, of_pair, screen, size_of
+from .step import Step, at_level, of_pair, screen
 from .tables import lines
-from .trials import Runs, Stage, Trial, Tried, Tuning, write_tuning
+from .trials import FILE, Runs, Stage, Trial, Tried, Tuning
 
 FEW = 2  # so many configurations need no screening
 START_S, SIMULATOR_START_S = 60.0, 2.0  # a guess, until the first start is seen
@@ -98,9 +98,8 @@ def deciding(scenario: Scenario, aim: Aim, a: Placed, b: Placed) -> Scenario:
     load = a.score.load
     if aim == "capacity" and b.score.value > a.score.value:
         load = b.score.load
-    levels = levels_of(scenario)
     if load is None:
-        return at_level(scenario, max(levels, key=size_of))
+        return at_level(scenario, highest_level(scenario))
     if load.speed is not None:
         return at_level(scenario, LoadLevel(speed=load.speed))
     if load.is_open:
@@ -192,7 +191,7 @@ class Tune:
 
     def _keep(self, tuning: Tuning) -> None:
         self.tuning = tuning
-        write_tuning(self.starts.folder, tuning)
+        write_kept(self.starts.folder / FILE, tuning)
 
     @property
     def took(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..prompts.order import derive_seed
 from ..scenario.by_flags import quick
-from ..scenario.load import LoadLevel, levels_of
+from ..scenario.load import LoadLevel, highest_level
 from ..scenario.scenario import Scenario
 from .configurations import Configuration
 from .trials import Stage
@@ -46,13 +46,8 @@ def of_pair(scenario: Scenario, pair: int) -> Scenario:
 
 def screen(scenario: Scenario, seconds: float) -> Scenario:
     """Return the highest level, once, as short as can be believed."""
-    one = at_level(scenario, max(levels_of(scenario), key=size_of))
+    one = at_level(scenario, highest_level(scenario))
     given = {"concurrencies": one.concurrencies} if one.concurrencies else {}
     short = {**quick(given), "duration_s": seconds}
     least = {"num_requests": None} if scenario.by_class else {}  # classes end together, by time
     return one.model_copy(update={"num_requests": None, **short, **least})
-
-
-def size_of(level: LoadLevel) -> float:
-    """Return how high a level is, in its own unit."""
-    return level.concurrency or level.request_rate or level.speed or 0.0

@@ -14,10 +14,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..errors import UsageError
-from ..launch.left_behind import Process, end_session, left_of
-from ..records.beside.going_on import Kept, KeptError, read_kept
+from ..launch.left_behind import Process, end_orphan
+from ..records.beside.going_on import Kept, KeptError, read_kept, readable
 from ..records.find_runs import load_run
-from ..records.safe_file import write_atomically
+from ..records.text import printable
 from ..summary.summary import RunSummary, summarize
 
 FOLDER, FILE, RUNS, LOGS = "tune", "tune.json", "runs", "logs"
@@ -79,15 +79,6 @@ class Tuning(Kept):
     server: Process | None = None  # the one that stands now, leader of its session
     trials: tuple[Trial, ...] = ()
 
-    @property
-    def left_behind(self) -> bool:
-        """Whether its server lives, and the script doesn't: it was killed."""
-        return (
-            self.server is not None
-            and not (self.by is not None and self.by.lives)
-            and bool(left_of(self.server))
-        )
-
     def made(self, stage: Stage, label: str, visit: int = 0) -> Trial | None:
         """Return a trial that was made, if it was; the last one."""
         key = (stage, label, visit)
@@ -103,25 +94,18 @@ class Tuning(Kept):
         return tuple(found.values())
 
 
-def write_tuning(folder: Path, tuning: Tuning) -> None:
-    """Write tune.json; readers see all of it or nothing. Raises OSError."""
-    write_atomically(folder / FILE, tuning.model_dump_json(indent=2).encode() + b"\n")
-
-
 def read_tuning(folder: Path) -> Tuning:
     """Read a folder's tune.json. Raises KeptError."""
-    return read_kept(folder / FILE, "written by tune.py", Tuning.model_validate_json)
+    found = read_kept(folder / FILE, "written by tune.py", Tuning.model_validate_json)
+    if found.id != folder.name:
+        raise KeptError(f"{folder / FILE}: of another tune: {printable(found.id, 60)}")
+    return found
 
 
 def tunings(results: Path) -> Iterator[Tuning]:
-    """Yield what was kept in a results folder, the newest first; what can't be read is left out."""
-    for path in sorted((results / FOLDER).glob(f"*/{FILE}"), reverse=True):
-        try:
-            found = read_tuning(path.parent)
-        except KeptError:  # damaged, or of another version: it can't be gone on with
-            continue
-        if found.id == path.parent.name:
-            yield found
+    """Return what was kept in a results folder, the newest first."""
+    folders = [path.parent for path in (results / FOLDER).glob(f"*/{FILE}")]
+    return readable(sorted(folders, reverse=True), read_tuning)
 
 
 def earlier(results: Path, asked_sha256: str) -> Tuning | None:
@@ -138,9 +122,7 @@ def earlier(results: Path, asked_sha256: str) -> Tuning | None:
 def end_left_behind(results: Path, say: Callable[[str], None]) -> None:
     """End the servers of killed scripts. Raises StaysError."""
     for tuning in tunings(results):
-        if tuning.left_behind and tuning.server is not None:
-            pids = ", ".join(map(str, end_session(tuning.server)))
-            say(f"ended the server that a killed tune.py left behind: process {pids}")
+        end_orphan(tuning.server, tuning.by, "tune.py", say)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,9 +27,12 @@ MIN_EVENTS = 3  # a reply of fewer can't show whether its events came one by one
 
 @dataclass(frozen=True, slots=True)
 class TokenEvents:
-    """Events and reads of the replies that had at least three events."""
+    """Events and reads of the replies that had at least three events.
 
-    events: int
+    Of n choices in one stream n events at a time are one each: such are counted as one.
+    """
+
+    events: float
     reads: int
     in_one_read: float  # share of the replies that came in a single read
     first: float  # events in the first read of a reply, on average
@@ -51,8 +54,9 @@ def token_events(facts: Facts) -> TokenEvents | None:
     rows = facts.frame.of(facts.measured & (facts.frame["token_events"] >= MIN_EVENTS))
     if not len(rows):
         return None
-    events, reads = int(rows["token_events"].sum()), int(rows["token_reads"].sum())
-    first = None if facts.counted_reads is None else _first(rows, facts.counted_reads)
+    events, reads = rows["token_events"].sum() / facts.choices, int(rows["token_reads"].sum())
+    known = facts.counted_reads
+    first = None if known is None else _first(rows, known) / facts.choices
     if first is None or not first.size:
         first = np.full(len(rows), events / reads)  # as in any other read
     return TokenEvents(
@@ -99,6 +103,10 @@ def buffered(facts: Facts) -> Iterator[Doubt]:
 
 
 UNBUFFERED = "switch buffering off in the proxy (nginx: proxy_buffering off), or go past it"
+LUMPS = (
+    f"{UNBUFFERED}; where there is none, the server was late and wrote them at once: "
+    "its process lacks a core"
+)
 
 
 def _held_back(facts: Facts, found: TokenEvents) -> Iterator[Doubt]:
@@ -122,8 +130,8 @@ def _against_lumps(facts: Facts) -> str:
     """Return what to do: a client that reads late finds events together, as behind a proxy."""
     gap_ms, late_ms = facts.token_gap_p50_ms, lateness_p99_ms(facts.info)
     if not gap_ms or late_ms is None or late_ms < gap_ms / 2:
-        return UNBUFFERED
-    return f"reads were {late_ms:.0f} ms late at p99: {MORE_CLIENT}; if it isn't that, {UNBUFFERED}"
+        return LUMPS
+    return f"reads were {late_ms:.0f} ms late at p99: {MORE_CLIENT}; if it isn't that, {LUMPS}"
 
 
 def _in_one_event(facts: Facts) -> Iterator[Doubt]:
@@ -168,6 +176,19 @@ def _trip_ms(facts: Facts) -> float | None:
 
 
 @check(
+    "a gap is between tokens of any of the choices; TPOT is that of a choice as long as their mean",
+    invalid="any run with n > 1",
+    about=("gaps",),
+)
+def several_choices(facts: Facts) -> Doubt | None:
+    """Each request asks for several completions (`n`), whose tokens come in one stream."""
+    if facts.choices < 2 or not facts.streaming:
+        return None
+    figures = f"ITL and gaps are of {facts.choices} choices in one stream: shorter than a reader's"
+    return Doubt(figures, "ask for one (extra_body: n) to see them")
+
+
+@check(
     "share of token events that came in one read with others, of a client that was late by half a "
     "gap or more at p99 (by the kernel's stamps, else by its loop's lag): their gaps weren't seen. "
     "For TTFT: one gap / the median TTFT, where in over 1 % of the replies the first two events "
@@ -185,7 +206,7 @@ def merged_reads(facts: Facts) -> Iterator[Doubt]:
         return
     merged = 1 - found.reads / found.events
     yield Doubt(
-        f"{merged:.1%} of {found.events} token events came in a read with an earlier one",
+        f"{merged:.1%} of {found.events:.0f} token events came in a read with an earlier one",
         f"{MORE_CLIENT}; ITL and gaps are those of reads",
         merged,
     )

@@ -155,8 +155,8 @@ class CommandSampler:
 
     def start(self) -> None:
         """Start the command and wait for its first row. Raises UnavailableError."""
-        self._open()
         try:
+            self._open()
             self._first.wait(START_LIMIT_S)
         except KeyboardInterrupt:
             self._kill()  # it has a session of its own, and would go on

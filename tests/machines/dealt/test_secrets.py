@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.running import foremen, load, over, said, senders, started
+from tests.machines.running import foremen, load, over, said, started
 from tests.sim.simulated import Simulated
 from tests.support.beside.waiting import wait_until
+from tools.hostile.processes import senders_of
 
 KEYS = {
     "MY_SERVER": "a-key-of-the-scenarios-own",
@@ -37,7 +38,7 @@ def test_no_key_is_in_a_file_a_command_or_a_variable_of_a_machine(tmp_path: Path
         words = load(tmp_path, server.url, "--concurrency", 4, "--num-requests", 4000, *over(2))
         with started([*words, *asked], tmp_path, **KEYS) as bench:
             machines = wait_until(lambda: len(found := foremen(bench.pid)) == 2 and found)
-            theirs = [wait_until(lambda: senders(machine)) for machine in machines]  # noqa: B023
+            theirs = [wait_until(lambda: senders_of(machine)) for machine in machines]  # noqa: B023
             kept = wait_until(lambda: len(found := files(tmp_path / "state")) == 2 and found)
             assert with_secrets(kept) == []
             for pid in (*machines, *(sender for some in theirs for sender in some)):

@@ -112,7 +112,9 @@ def test_a_full_disk_is_told_once_and_no_row_is_lost(
 
 def test_without_a_folder_rows_cross_as_they_end() -> None:
     told = Told()
-    ended = begun(None, told, rows_stay=True)
+    ended = Ended(made_plan(9), Keeper(None, "no disk"), told.append, rows_stay=True)
+    assert not told  # who has said a word may not be silent, and its processes are still to start
+    ended.begin()
     ended.write([made_judged(0)])
     assert [message.text for message in told.of(NotKept)] == ["no disk"]
     assert told.requests == [0]

@@ -20,8 +20,9 @@ from vllm_bench.records.row import Rows
 from vllm_bench.records.run_info import read_run_info
 from vllm_bench.simulator import simulator
 
-from tests.machines.running import foremen, lives, load, over, run_load, started
+from tests.machines.running import foremen, load, over, run_load, started
 from tests.support.beside.waiting import LIMIT_S, wait_until
+from tools.hostile.processes import lives
 
 pytestmark = pytest.mark.process
 QUICK = ("--exact", "--ttft-ms", "10", "--itl-ms", "2")

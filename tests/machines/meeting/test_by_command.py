@@ -16,8 +16,9 @@ from vllm_bench.machines.engines.by_command import ByCommand
 from vllm_bench.machines.engines.engine import MachinesError
 
 from tests.machines.meeting.test_door import opened
-from tests.machines.running import KEY, lives
-from tests.support.beside.waiting import wait_until
+from tests.machines.running import KEY
+from tests.support.beside.waiting import LIMIT_S, wait_until
+from tools.hostile.processes import lives
 
 AT = "127.0.0.1:9"
 
@@ -34,7 +35,10 @@ def test_what_is_no_command_is_wrong_usage(text: str) -> None:
 
 
 @pytest.mark.process
-def test_each_gets_the_address_its_number_and_the_key(tmp_path: Path) -> None:
+def test_each_gets_the_address_its_number_and_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_command, "LET_END_S", LIMIT_S)  # they end by themselves
     told = script(
         "import sys, pathlib; where, of, number = sys.argv[2].rpartition('/');"
         "pathlib.Path(sys.argv[1], number).write_bytes(where.encode() + sys.stdin.buffer.read())"

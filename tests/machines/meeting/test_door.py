@@ -260,13 +260,14 @@ def test_after_the_start_the_door_is_closed() -> None:
     close(pipes)
 
 
-@pytest.mark.parametrize("host", ["::1", "localhost", "127.0.0.1"])
+@pytest.mark.parametrize("host", ["::1", "::1%1", "localhost", "127.0.0.1"])
 def test_it_listens_at_any_kind_of_address(host: str) -> None:
     try:
         with opened(at=Address(host, 0)) as door:
+            assert ("%" in door.address.host) == ("%" in host)
             close(come(door))
     except UsageError:
-        if host != "::1" or socket.has_ipv6:
+        if ":" not in host or socket.has_ipv6:
             with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
                 sock.bind(("::1", 0))
                 raise
@@ -297,11 +298,11 @@ def test_a_foreman_waits_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
     def foreman() -> None:
         hello = Hello("orders", "a", OURS)
         make = lambda kind: dataclasses.replace(hello, kind=kind)  # noqa: E731
-        came.append(dial(where, KEY, make, 30.0, lambda _: waited.set()))
+        came.append(dial(where, KEY, make, LIMIT_S, lambda _: waited.set()))
 
     thread = threading.Thread(target=foreman)
     thread.start()
-    assert waited.wait(30)
+    assert waited.wait(LIMIT_S)
     with opened(at=where) as door:
         wait_until(door.whole)
         thread.join()

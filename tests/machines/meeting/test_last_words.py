@@ -11,8 +11,11 @@ import pytest
 from vllm_bench.machines.engines import last_words
 from vllm_bench.machines.engines.last_words import LastWords
 
+from tests.support.beside.waiting import LIMIT_S
 
-def test_words_that_are_read_after_the_end_are_told() -> None:
+
+def test_words_that_are_read_after_the_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_words, "LIMIT_S", LIMIT_S)
     reading, writing = os.pipe()
     words = LastWords(os.fdopen(reading, "rb"))
     assert words.so_far() == ""
@@ -35,7 +38,7 @@ def test_whoever_holds_the_pipe_open_holds_nobody_up(monkeypatch: pytest.MonkeyP
         heard = threading.Event()
         words = LastWords(os.fdopen(reading, "rb"), lambda _: heard.set())
         held.write(b"so far\n")
-        assert heard.wait(60)
+        assert heard.wait(LIMIT_S)
         assert words.at_end() == "so far"
 
 

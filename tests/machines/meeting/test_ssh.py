@@ -6,10 +6,9 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from tests.machines.running import ONE, load, over, run_load, said, started
 from tests.sim.simulated import Simulated
+from tests.support.beside.ports import free_port
 from tests.support.beside.waiting import wait_until
 from tests.support.frames import read_frame
 
@@ -76,8 +76,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     for name in ("host", "user", "other"):
         key = folder / name
         subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", key], check=True)
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     filled = {"port": port, "folder": folder, "user": getpass.getuser()}
     (folder / "known").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
     (folder / "config").write_text(CLIENT.format(**filled))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLo
 from ...stats.batches import Values
 from ..chart import Axis, few_decades
 from .style import colour_of
-from .words import drawable
+from .words import drawable, wrapped
 
 NOTE_PER_IN = 11.5  # characters
 MOST_NOTE_LINES = 5
@@ -84,7 +83,7 @@ def legend_below(figure: Figure, rows: Sequence[Axes], note: str) -> None:
     if not shown and not note:
         return
     width_in = figure.get_figwidth()
-    lines = textwrap.wrap(drawable(note, 600), int(NOTE_PER_IN * width_in))[:MOST_NOTE_LINES]
+    lines = wrapped(drawable(note, 600), int(NOTE_PER_IN * width_in))[:MOST_NOTE_LINES]
     longest = max((len(line) for label in shown for line in label.split("\n")), default=1)
     fit = int(width_in / (LEGEND_CHARACTER_IN * longest + LEGEND_HANDLE_IN))
     small: dict[str, Any] = {"title_fontsize": 10, "alignment": "left", "loc": "outside lower left"}

@@ -14,6 +14,8 @@ from ..chart import FONT, OTHER_FONTS, Heading
 TITLE_SIZE = 16
 SUBTITLE_PER_IN = 10.4  # characters
 MOST_TITLE_LINES = 3
+DOT = " · "
+HARD = "\N{NO-BREAK SPACE}"  # a line ends at none
 
 
 def title_lines(words: str, width_in: float) -> str:
@@ -36,9 +38,17 @@ def _title_width_in(line: str) -> float:
 def subtitle_lines(heading: Heading, width_in: float) -> str:
     """Return what stands under the title: how it was measured, and the verdict."""
     length = int(SUBTITLE_PER_IN * width_in)
-    setup = textwrap.wrap(drawable(heading.setup), length)[:3]
-    verdict = textwrap.wrap(drawable(heading.verdict, 500), length, max_lines=4, placeholder=" …")
-    return "\n".join([*setup, *verdict])
+    parts = drawable(heading.setup).split(DOT)
+    setup = DOT.join(part if len(part) > length // 2 else part.replace(" ", HARD) for part in parts)
+    verdict = drawable(heading.verdict, 500)
+    lines = [*wrapped(setup, length)[:3], *wrapped(verdict, length, max_lines=4, placeholder=" …")]
+    return "\n".join(lines)
+
+
+def wrapped(text: str, length: int, **limits: Any) -> list[str]:
+    """Return drawable text in lines, none of which begins with the % of a number."""
+    lines = textwrap.wrap(text.replace(" %", f"{HARD}%"), length, **limits)
+    return [line.replace(HARD, " ") for line in lines]
 
 
 def drawable(text: str, limit: int = 300) -> str:

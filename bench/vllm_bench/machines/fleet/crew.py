@@ -81,6 +81,10 @@ class MachineCrew:
             for post in self._posts
         ]
 
+    def alone(self, worker: Worker) -> int:
+        """Return how many requests of its portion are known to be measured."""
+        return sum(part.own_among(part.measured) for part in self._post(worker).plan.drawn)
+
     def hand_over(self, worker: Worker, workers: int | None) -> None:
         """Give a machine its portion.
 

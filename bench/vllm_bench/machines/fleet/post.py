@@ -38,7 +38,7 @@ class Post:
         has nothing under way.
         """
         rows = self.worker.rows.total()
-        return rows if self.machine.lost and not self.stays else self.begun + rows - self.rows_then
+        return self.worker.ended if self.machine.lost else self.begun + rows - self.rows_then
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine, once it is over."""

@@ -28,12 +28,16 @@ class Ended:
         self._begun = False
         self._counts = Counts()
         self._away: bool | None = None
-        if self._file is None:
-            self._keep_no_more(keeper.why_not)
+        self._why_not = keeper.why_not
 
     def begin(self) -> None:
-        """Note the start: what ends from now on is measured, or of the tail."""
+        """Note the start: what ends from now on is measured, or of the tail.
+
+        Not before: whoever has said a word is thought to be frozen while its processes start.
+        """
         self._begun = True
+        if self._file is None:
+            self._keep_no_more(self._why_not)
 
     def write(self, ended: Sequence[Judged]) -> None:
         """Keep requests, and tell them."""

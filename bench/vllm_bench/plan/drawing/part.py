@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...prompts.count import TokenCounter
+from ...prompts.fit import overhead_of
 from ...prompts.own.conversations import (
     Conversation,
     choose_conversations,
     holds_conversations,
     read_conversations,
 )
-from ...prompts.prompt import Prompt, PromptSet, PromptSource, user_prompt
+from ...prompts.prompt import Prompt, PromptSet, PromptSource
+from ...scenario.datasets import own_file
 from ...scenario.load import LoadLevel, levels_of
 from ...scenario.scenario import Scenario, ScenarioError
 from ...sessions.session import SessionError, Sessions
@@ -101,13 +103,7 @@ class PartDraw(Material):
         """The sessions of the trace; None: there is no trace, or none of sessions."""
         if self.scenario.trace is None:
             return None
-        from ...sessions.read import is_session_trace, read_sessions
-
-        path, where = Path(self.scenario.trace).expanduser(), f"scenario {self.scenario.name}"
-        try:
-            found = read_sessions(path) if path.is_dir() or is_session_trace(path) else None
-        except SessionError as e:
-            raise ScenarioError(f"{where}: trace: {e}") from e
+        where, found = f"scenario {self.scenario.name}", recorded_sessions(self.scenario)
         keys = ("history", "max_gap_s", "depth", "length_divisor")
         asked = [key for key in keys if getattr(self.scenario, key) is not None]
         if found is None and (asked or self.scenario.concurrencies):
@@ -160,8 +156,7 @@ class PartDraw(Material):
         """About how many tokens all prompts begin with: of a template some come after the text."""
         from ...traces.blocks import AFTER
 
-        (tokens,) = self.counter.count([user_prompt("x", "x")])
-        return max(0, (tokens or 1) - 1 - AFTER)
+        return max(0, overhead_of(self.counter) - AFTER)
 
     def _session_texts(self, seed: int, sessions: Sessions) -> PromptSet:
         from ...sessions.texts import session_prompts
@@ -272,18 +267,8 @@ class PartDraw(Material):
         return min(wanted, max(turns, found - found % turns))
 
     def _trace(self, speed: float) -> Trace:
-        from ...traces.trace import TraceError, read_trace
-
         scenario = self.scenario
-        try:
-            trace = read_trace(
-                Path(scenario.trace or "").expanduser(),
-                speed=speed,
-                limit_s=scenario.duration_s,
-                limit_count=scenario.num_requests,
-            )
-        except TraceError as e:
-            raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e
+        trace = recorded_requests(scenario, speed)
         if self.max_model_len is not None:
             trace = trace.within(self.max_model_len)
         if trace.requests:
@@ -314,7 +299,34 @@ class PartDraw(Material):
         """The conversations, if the data set is a file of them; None: its prompts are used."""
         dataset, scenario = self.scenario.dataset, self.scenario
         whole = scenario.conversations is not None and scenario.prefill_tokens is None
-        if not whole or not dataset.startswith("file:"):
+        path = own_file(dataset) if whole else None
+        if path is None:
             return None
-        path = Path(dataset.removeprefix("file:")).expanduser()
+        path = path.expanduser()
         return read_conversations(path) if holds_conversations(path) else None
+
+
+def recorded_sessions(scenario: Scenario) -> Sessions | None:
+    """Read the sessions of a scenario's trace; None: it has requests. Raises ScenarioError."""
+    from ...sessions.read import is_session_trace, read_sessions
+
+    path = Path(scenario.trace or "").expanduser()
+    try:
+        return read_sessions(path) if path.is_dir() or is_session_trace(path) else None
+    except SessionError as e:
+        raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e
+
+
+def recorded_requests(scenario: Scenario, speed: float = 1.0) -> Trace:
+    """Read the requests of a scenario's trace, as far as they are sent. Raises ScenarioError."""
+    from ...traces.trace import TraceError, read_trace
+
+    try:
+        return read_trace(
+            Path(scenario.trace or "").expanduser(),
+            speed=speed,
+            limit_s=scenario.duration_s,
+            limit_count=scenario.num_requests,
+        )
+    except TraceError as e:
+        raise ScenarioError(f"scenario {scenario.name}: trace: {e}") from e

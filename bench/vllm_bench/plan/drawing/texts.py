@@ -7,23 +7,17 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...prompts.count import TokenCounter, best_counter
 from ...prompts.fit import ANY_LENGTH, Draw, choose_natural, choose_prompts
 from ...prompts.order import derive_seed, permutation
-from ...prompts.own.conversations import (
-    ConversationSet,
-)
+from ...prompts.own.conversations import ConversationSet
 from ...prompts.own.rows import NOBODY
 from ...prompts.prompt import Prompt, PromptError, PromptSet, PromptSource, user_prompt
 from ...scenario.load import LoadLevel
 from ...scenario.scenario import Scenario
 from ...vllm.server import Server
 from ..request import chat_messages, completion_text, tokenized_fields
-
-if TYPE_CHECKING:  # read where a scenario has a trace
-    pass
 
 FEWEST_WARMUPS, MOST_WARMUPS = 8, 64  # by default, of a trace; of any open loop
 # Drawn for a closed loop that goes by time, whose number of requests nobody knows.
@@ -57,13 +51,12 @@ def as_prompts(chosen: ConversationSet, source: PromptSource, requests: int) -> 
         source_count=len(source.prompts),
         counted_by="nobody",  # a turn's prompt contains answers that don't exist yet
         notes=chosen.notes,  # the source's are of first turns: equal ones aren't left out here
-        left_out={**_silent(source), **chosen.left_out},
+        # Conversations in which nobody says anything, and those that were left out here.
+        left_out={
+            **{why: n for why, n in source.left_out.items() if why == NOBODY},
+            **chosen.left_out,
+        },
     )
-
-
-def _silent(source: PromptSource) -> dict[str, int]:
-    """Return how many conversations have nothing that a person said."""
-    return {why: number for why, number in source.left_out.items() if why == NOBODY}
 
 
 def turns_of(scenario: Scenario) -> int:

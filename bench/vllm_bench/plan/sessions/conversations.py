@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from ...prompts.order import derive_seed
-from ...scenario.nested.groups import Conversations, ToolCalls
+from ...scenario.nested.groups import Conversations
 from ..share import NS_PER_S
 from .script import Course, Plays, Script, Step
 
@@ -45,12 +45,7 @@ def _step(talk: Conversations, place: int, longest_s: float, draw: random.Random
     after, tools = (place - 1,), talk.tool_calls
     if tools is None or draw.random() >= tools.share:
         return Step(after, int(talk.think_time_s * NS_PER_S), "think", history=place - 1)
-    took_s = _tool_s(tools, draw)
+    took_s = draw.lognormvariate(math.log(tools.wait_s), SIGMA)
     wait_ns = int(min(took_s, longest_s) * NS_PER_S)
     cut_ns = int(max(0.0, took_s - longest_s) * NS_PER_S)
     return Step(after, wait_ns, "tool", history=place - 1, cut_ns=cut_ns)
-
-
-def _tool_s(tools: ToolCalls, draw: random.Random) -> float:
-    """Return how long a tool takes: log-normal."""
-    return draw.lognormvariate(math.log(tools.wait_s), SIGMA)

@@ -11,8 +11,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ...sessions.possible import USUAL_BLOCK, EndlessCache, possible_hits
+from ...sessions.possible import EndlessCache, possible_hits
 from ...sessions.session import Sessions
+from ...traces.possible import USUAL_BLOCK
 from .script import Plays
 
 

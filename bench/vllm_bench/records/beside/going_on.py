@@ -6,14 +6,14 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...errors import BenchError
-from ..safe_file import read_regular
+from ..safe_file import read_regular, write_atomically
 from ..text import printable
 
 T = TypeVar("T")
@@ -43,6 +43,20 @@ def read_kept(path: Path, what: str, read: Callable[[bytes], T]) -> T:
         raise KeptError(f"{path}: not {what}: {said}") from e
     except ValueError as e:
         raise KeptError(f"{path}: not {what}: {printable(e)}") from e
+
+
+def readable(paths: Iterable[Path], read: Callable[[Path], T]) -> Iterator[T]:
+    """Yield what these files hold; another script's, or a damaged one, can't be gone on with."""
+    for path in paths:
+        try:
+            yield read(path)
+        except KeptError:
+            continue
+
+
+def write_kept(path: Path, kept: Kept) -> None:
+    """Write such a file; readers see all of it or nothing. Raises OSError."""
+    write_atomically(path, kept.model_dump_json(indent=2).encode() + b"\n")
 
 
 def new_id() -> str:

@@ -48,8 +48,8 @@ def message_of(given: Fields, tally: Tally) -> tuple[Message, bool]:
         raise given.wrong("role", f"one of {', '.join(ROLES)}")
     content = given.given.get("parts")
     texts = [
-        _text(given.given.get("reasoning_content"), given, tally),
-        _text(content if content is not None else given.given.get("content"), given, tally),
+        text_of(given.given.get("reasoning_content"), given, tally),
+        text_of(content if content is not None else given.given.get("content"), given, tally),
         *(_call(call.given) for call in given.objects("tool_calls")),
     ]
     text = BETWEEN.join(filter(None, texts))
@@ -60,10 +60,6 @@ def message_of(given: Fields, tally: Tally) -> tuple[Message, bool]:
 
 def text_of(value: object, where: Fields, tally: Tally) -> str:
     """Return the text of a content: a text, or a list of parts. Raises SessionError."""
-    return _text(value, where, tally)
-
-
-def _text(value: object, where: Fields, tally: Tally) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
