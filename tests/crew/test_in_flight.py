@@ -109,8 +109,10 @@ def test_while_rows_are_fetched_nothing_is_under_way() -> None:
         crew.rest = lambda broken: iter(())  # type: ignore[method-assign, assignment]
         run._collect()
         assert progress.phase
-        assert progress.ended == 0
+        run._take(crew.workers[0], made_judged(0))  # the first that is fetched
+        assert progress.ended == 1
         assert progress.in_flight == 0
+        assert progress.left_s is None
 
 
 def test_of_a_schedule_nobody_knows_what_is_under_way_once_a_machine_was_lost() -> None:
