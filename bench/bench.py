@@ -115,6 +115,7 @@ def _bench(args: argparse.Namespace) -> int:
         say_dry(asked, say)
         for scenario in scenarios:
             print(*_session(args, None).dry_run(scenario), "", sep="\n")
+        _say_how_to_keep(args, scenarios)
         return 0
     with fleet_asked(asked, say, args.wait_s) as fleet:
         return _run_all(args, _session(args, fleet), scenarios)
@@ -152,6 +153,7 @@ def _run_all(args: argparse.Namespace, session: Session, scenarios: Sequence[Sce
     for rows, ended in session.runs(scenarios):
         done = _judged(done, rows)
         status = ended
+    _say_how_to_keep(args, scenarios)
     return _ended(done, status, args.results_dir)
 
 
@@ -211,14 +213,12 @@ def _page(text: str) -> str:
 
 def _chosen(args: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to run, in the file's order. Raises ScenarioError, UsageError."""
-    from vllm_bench.scenario.by_flags import ALONE, check_named, makes_a_scenario, usual
+    from vllm_bench.scenario.by_flags import ALONE, check_named, usual
     from vllm_bench.scenario.scenario import load_scenarios
 
     given = _given(args)
-    if makes_a_scenario(given) and not args.name:
-        found = load_scenarios(args.scenarios, given, {ALONE: usual(given)})
-        _say_how_to_keep(found[ALONE])
-        return list(found.values())
+    if _without_a_file(args, given):
+        return list(load_scenarios(args.scenarios, given, {ALONE: usual(given)}).values())
     found = load_scenarios(args.scenarios, given)
     for name in args.name or ():
         check_named("--name", name, found, args.scenarios)
@@ -234,12 +234,20 @@ def _given(args: argparse.Namespace) -> dict[str, object]:
     return given_by(vars(args), KNOWN_KEYS, telemetry=telemetry)
 
 
-def _say_how_to_keep(scenario: Scenario) -> None:
-    """Print a scenario that flags made, as a file would have it."""
+def _without_a_file(args: argparse.Namespace, given: dict[str, object]) -> bool:
+    from vllm_bench.scenario.by_flags import makes_a_scenario
+
+    return makes_a_scenario(given) and not args.name
+
+
+def _say_how_to_keep(args: argparse.Namespace, scenarios: Sequence[Scenario]) -> None:
+    """Print the scenario that flags made, if they did, as a file would have it."""
     from vllm_bench.summary.again import scenario_yaml
 
-    given = {k: v for k, v in scenario.masked().items() if k in scenario.model_fields_set}
-    say(f"# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given)}")
+    if _without_a_file(args, _given(args)):
+        (made,) = scenarios
+        given = {k: v for k, v in made.masked().items() if k in made.model_fields_set}
+        say(f"\n# as a file (--scenarios FILE), to keep:\n{scenario_yaml(given).rstrip()}")
 
 
 def _judged(done: Sequence[RunSummary], rows: Path) -> list[RunSummary]:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
+from vllm_bench.interrupts import INTERRUPTS
 from vllm_bench.script import ROOT, add_results, parser_of, run
 from vllm_bench.simulator import simulator
 
@@ -38,7 +39,7 @@ These figures come from a SIMULATOR: there was no GPU and no model.
   {folder}/summary.md      the verdicts and the table, to paste into a pull request
   {folder}/summary.csv     one row per run
   {folder}/*.csv           one row per request; the *.json of the same name: what the run was
-  {folder}/plots/          the pictures
+  {folder}/plots/          the pictures; the one to begin with is demo_load.png
   {folder}/report.html     everything on one page: open it in a browser
 
 Next, on a machine with a GPU and vLLM:
@@ -92,16 +93,19 @@ def _port() -> str:
 
 def _run(script: str, *words: str, quiet: bool = False) -> int:
     """Run a script and return its exit status; `quiet` hides its standard output."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "bench" / script), *words],
-        stdout=subprocess.DEVNULL if quiet else None,
-    )
+    process: subprocess.Popen[bytes] | None = None
     while True:
         try:
+            with INTERRUPTS.put_off():
+                process = process or subprocess.Popen(
+                    [sys.executable, str(ROOT / "bench" / script), *words],
+                    stdout=subprocess.DEVNULL if quiet else None,
+                )
             return process.wait()
         except KeyboardInterrupt:
-            # A terminal signals the script as well; a kill of this process alone doesn't.
-            process.send_signal(signal.SIGINT)
+            if process is not None:
+                # A terminal signals the script as well; a kill of this process alone doesn't.
+                process.send_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -
 
 from vllm_bench.errors import UsageError
 from vllm_bench.flags import whole
+from vllm_bench.scenario.datasets import DATASETS, own_file
 from vllm_bench.script import SCENARIOS, parser_of, read_env, run
 
 if TYPE_CHECKING:  # heavy: --help answers at once without them
@@ -85,8 +86,8 @@ def _parse() -> argparse.Namespace:
 
 def _contradiction(args: argparse.Namespace) -> str | None:
     """Return what is wrong with the options together; fill in the defaults of the others."""
-    own_file = (args.dataset or "").startswith("file:")
-    for key, default in {**OWN_SELECTION, **(OWN_FILE if own_file else {})}.items():
+    of_own_file = OWN_FILE if own_file(args.dataset or "") else {}
+    for key, default in {**OWN_SELECTION, **of_own_file}.items():
         if getattr(args, key) is None:
             setattr(args, key, default)
         elif args.scenario:
@@ -114,22 +115,14 @@ def _wrong_files(args: argparse.Namespace) -> str | None:
 
 def _check_dataset(dataset: str) -> None:
     """Raise UsageError for a data set that nobody knows, and for a missing file."""
-    from vllm_bench.scenario.datasets import DATASETS
-
-    own = _own_file(dataset)
+    own = own_file(dataset)
     if own is None and dataset not in DATASETS:
         from vllm_bench.scenario.mistakes import nearest  # with a heavy library
 
         known = f"known are {', '.join(DATASETS)}, file:PATH"
         raise UsageError(f"--dataset {dataset}: {known}{nearest(dataset, DATASETS)}")
-    if own is not None and not own.exists():
+    if own is not None and not own.expanduser().exists():
         raise UsageError(f"--dataset {dataset}: no such file")
-
-
-def _own_file(dataset: str) -> Path | None:
-    """Return the file of a data set that is the user's own."""
-    path = dataset.removeprefix("file:")
-    return Path(path).expanduser() if path and path != dataset else None
 
 
 def _own_set(args: argparse.Namespace) -> PromptSet:
@@ -209,9 +202,9 @@ def _save(chosen: PromptSet, args: argparse.Namespace) -> list[Path]:
         to_write[args.save_text] = "\n".join(listing(chosen.prompts)).encode()
     if args.save_jsonl:
         to_write[args.save_jsonl] = json_lines(chosen.prompts)
-    own = _own_file(chosen.dataset)
+    own = own_file(chosen.dataset)
     for path in to_write:
-        if own is not None and path.exists() and path.samefile(own):
+        if own is not None and path.exists() and path.samefile(own.expanduser()):
             raise UsageError(f"{path}: the prompts come from this file: write to another one")
     for path, data in to_write.items():
         try:

@@ -29,7 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
 
 from vllm_bench.prompts.prompt import PromptError
-from vllm_bench.scenario.datasets import DATASETS, HUB_SETS
+from vllm_bench.scenario.datasets import DATASETS, HUB_SETS, own_file
 from vllm_bench.script import complain, parser_of, read_env, run, say
 
 DEFAULT = "dolly"
@@ -56,7 +56,7 @@ def _parse() -> argparse.Namespace:
     if args.list and (args.datasets or args.refresh):
         parser.error("--list takes no other argument: it shows every set")
     for name in args.datasets:
-        if name not in DATASETS and not name.startswith("file:"):
+        if name not in DATASETS and own_file(name) is None:
             from vllm_bench.scenario.mistakes import nearest  # with a heavy library
 
             hint = nearest(name, DATASETS)

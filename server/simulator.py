@@ -62,62 +62,51 @@ def _parser() -> argparse.ArgumentParser:
     exact.add_argument("--itl-ms", type=MILLISECONDS, metavar="MS", help="default 20")
     exact.add_argument("--jitter-ms", type=MILLISECONDS, metavar="MS", help="default 0")
     proof = parser.add_argument_group("faults, and the record of what really happened")
-    proof.add_argument(
-        "--faults", metavar="SPEC", help="a line of faults or a .yaml file; see below"
-    )
-    proof.add_argument("--truth", type=Path, metavar="FILE", help="JSON lines, one per request")
+    add = proof.add_argument
+    add("--faults", metavar="SPEC", help="a line of faults or a .yaml file; see below")
+    add("--truth", type=Path, metavar="FILE", help="JSON lines, one per request")
     return parser
 
 
 def _add_wire_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--host", default="127.0.0.1")
-    group.add_argument(
-        "--port", type=whole(0, 65535), default=8000, help="0 takes a free one (default 8000)"
-    )
-    group.add_argument("--model", default="simulated")
-    group.add_argument("--served-model-name", nargs="+", default=[])
-    group.add_argument("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
-    group.add_argument(
-        "--tokenizer", type=Path, metavar="FOLDER", help="count prompts with its tokenizer.json"
-    )
-    group.add_argument("--max-model-len", type=POSITIVE, help="default: the profile's")
-    group.add_argument("--stream-interval", type=POSITIVE, default=1)
-    group.add_argument("--enable-prompt-tokens-details", action="store_true")
+    add = group.add_argument
+    add("--host", default="127.0.0.1")
+    add("--port", type=whole(0, 65535), default=8000, help="0 takes a free one (default 8000)")
+    add("--model", default="simulated")
+    add("--served-model-name", nargs="+", default=[])
+    add("--api-key", nargs="+", default=[], help="also: VLLM_API_KEY")
+    add("--tokenizer", type=Path, metavar="FOLDER", help="count prompts with its tokenizer.json")
+    add("--max-model-len", type=POSITIVE, help="default: the profile's")
+    add("--stream-interval", type=POSITIVE, default=1)
+    add("--enable-prompt-tokens-details", action="store_true")
 
 
 def _add_thinking_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--reasoning", action="store_true", help="chat replies begin with reasoning")
-    group.add_argument(
+    add = group.add_argument
+    add("--reasoning", action="store_true", help="chat replies begin with reasoning")
+    add(
         "--reasoning-parser", choices=PARSERS,
         help="marks end thoughts; deepseek_r1 counts none, none leaves them within the text",
     )  # fmt: skip
-    group.add_argument(
-        "--reasoning-tokens", type=_span, metavar="N or M-N", help="of thoughts; default 8-64"
-    )
-    group.add_argument(
+    add("--reasoning-tokens", type=_span, metavar="N or M-N", help="of thoughts; default 8-64")
+    add(
         "--reasoning-key", choices=("reasoning", "reasoning_content"), default="reasoning",
         help="of thoughts in deltas; older servers have the second",
     )  # fmt: skip
 
 
 def _add_more_of_vllm(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--enable-lora", action="store_true", help="serve the adapters that follow")
-    group.add_argument(
+    add = group.add_argument
+    add("--enable-lora", action="store_true", help="serve the adapters that follow")
+    add(
         "--lora-modules", nargs="+", type=_adapter, default=[], metavar="NAME=PATH",
         help="adapters, asked for by their names; the paths are only shown",
     )  # fmt: skip
-    group.add_argument(
-        "--profiler-config", metavar="JSON", help="obey /start_profile; writes nothing"
-    )
-    group.add_argument("--seed", type=int, default=0, help="seed of replies, jitter and faults")
-    group.add_argument("--data-parallel-size", type=POSITIVE, default=1, help="engines in /metrics")
-    group.add_argument(
-        "--num-speculative-tokens",
-        type=POSITIVE,
-        default=0,
-        metavar="N",
-        help="drafts in /metrics",
-    )
+    add("--profiler-config", metavar="JSON", help="obey /start_profile; writes nothing")
+    add("--seed", type=int, default=0, help="seed of replies, jitter and faults")
+    add("--data-parallel-size", type=POSITIVE, default=1, help="engines in /metrics")
+    speculative = "--num-speculative-tokens"
+    add(speculative, type=POSITIVE, default=0, metavar="N", help="drafts in /metrics")
 
 
 def _faults_help() -> str:
@@ -127,24 +116,17 @@ def _faults_help() -> str:
 
 
 def _add_engine_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--profile", choices=PROFILES, help=f"default {DEFAULT_PROFILE}")
-    group.add_argument("--max-num-batched-tokens", type=POSITIVE, metavar="N")
-    group.add_argument("--max-num-seqs", type=POSITIVE, metavar="N")
-    group.add_argument("--gpu-memory-utilization", type=float, metavar="SHARE", help="default 0.92")
-    group.add_argument("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
-    group.add_argument(
-        "--num-gpu-blocks", type=POSITIVE, metavar="N", help="in place of the memory share"
-    )
-    group.add_argument(
-        "--block-size", type=POSITIVE, metavar="TOKENS", help="of the KV cache; default 16"
-    )
-    group.add_argument("--no-enable-prefix-caching", action="store_true", default=None)
-    group.add_argument(
-        "--scheduling-policy", choices=("fcfs", "priority"), help="of the queue; default fcfs"
-    )
-    group.add_argument(
-        "--max-loras", type=POSITIVE, metavar="N", help="adapters at the same time; default 1"
-    )
+    add = group.add_argument
+    add("--profile", choices=PROFILES, help=f"default {DEFAULT_PROFILE}")
+    add("--max-num-batched-tokens", type=POSITIVE, metavar="N")
+    add("--max-num-seqs", type=POSITIVE, metavar="N")
+    add("--gpu-memory-utilization", type=float, metavar="SHARE", help="default 0.92")
+    add("--kv-cache-dtype", metavar="TYPE", help="auto or fp8; default auto")
+    add("--num-gpu-blocks", type=POSITIVE, metavar="N", help="in place of the memory share")
+    add("--block-size", type=POSITIVE, metavar="TOKENS", help="of the KV cache; default 16")
+    add("--no-enable-prefix-caching", action="store_true", default=None)
+    add("--scheduling-policy", choices=("fcfs", "priority"), help="of the queue; default fcfs")
+    add("--max-loras", type=POSITIVE, metavar="N", help="adapters at the same time; default 1")
 
 
 def main() -> int:

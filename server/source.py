@@ -239,12 +239,8 @@ def _parse() -> argparse.Namespace:
     add("--processes", type=whole(1, 64), default=1, metavar="N")
     add("--model", default="prepared")
     add("--tokens", type=whole(2, 100_000), default=100, metavar="N")
-    add(
-        "--itl-ms",
-        type=number(0, 1_000_000, of="milliseconds", above=True),
-        default=20.0,
-        metavar="MS",
-    )
+    gap = number(0, 1_000_000, of="milliseconds", above=True)
+    add("--itl-ms", type=gap, default=20.0, metavar="MS")
     add("--record", type=Path, metavar="FILE", help="JSON lines, one per process")
     return parser.parse_args()
 

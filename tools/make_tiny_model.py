@@ -53,8 +53,7 @@ class Kind(NamedTuple):
 SEES = "--sees"
 KINDS = {
     "--thinks": Kind(
-        ("<think>", "</think>"),
-        template=CHAT_TEMPLATE.replace(OPENING, OPENING + THOUGHT),
+        ("<think>", "</think>"), template=CHAT_TEMPLATE.replace(OPENING, OPENING + THOUGHT)
     ),
     SEES: Kind(
         (

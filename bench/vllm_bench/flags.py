@@ -95,7 +95,10 @@ class Parser(argparse.ArgumentParser):
         known = [flag for action in self._actions for flag in action.option_strings]
         word = next((word for word in words if word.startswith("-")), "")
         if not word:
-            return f"{words[0]}: not expected here; --help shows what is"
+            shown = (
+                f"did you mean --name {words[0]}?" if "--name" in known else "--help shows what is"
+            )
+            return f"{words[0]}: not expected here; {shown}"
         flag = word.partition("=")[0]
         return f"{flag}: no such flag{_meant(flag, known)}"
 

@@ -67,6 +67,21 @@ class Interrupts:
         finally:
             self._counting = before
 
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Let a signal that comes inside the block raise KeyboardInterrupt after it.
+
+        A process that begins has its place by then: what breaks Popen off leaves it to nobody.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # no signal is heard here
+            return
+        before = self.asked
+        with self.counted():
+            yield
+        if self.asked > before:
+            raise KeyboardInterrupt
+
     def count_from_now_on(self) -> None:
         """Let signals only count, until `break_off_again`."""
         self._counting = True

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .interrupts import INTERRUPTS
+
 LOOK_S = 0.05  # between two looks at its memory
 
 
@@ -28,12 +30,13 @@ def run_to_end(words: Sequence[str], log: Path, cores: Sequence[int] = ()) -> Us
 
     Raises OSError where it can't be started. It is killed if this is interrupted.
     """
-    with log.open("wb") as file, on_cores(cores):
-        process = subprocess.Popen(
-            words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-        )
+    process: subprocess.Popen[bytes] | None = None
     memory_bytes = 0
     try:
+        with log.open("wb") as file, on_cores(cores), INTERRUPTS.put_off():
+            process = subprocess.Popen(
+                words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
         while True:
             ended, status, used = os.wait4(process.pid, os.WNOHANG)
             if ended:
@@ -41,8 +44,9 @@ def run_to_end(words: Sequence[str], log: Path, cores: Sequence[int] = ()) -> Us
             memory_bytes = _peak_bytes(process.pid) or memory_bytes
             time.sleep(LOOK_S)
     except BaseException:
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
         raise
     process.returncode = os.waitstatus_to_exitcode(status)
     told_bytes = used.ru_maxrss * 1024  # begins at this process's own size: see _peak_bytes

@@ -234,9 +234,7 @@ def output(args: argparse.Namespace, chosen: Chosen) -> tuple[Path, str | None]:
 
 
 def each_run(
-    paths: Iterable[Path],
-    take: Callable[[Run], T],
-    kept: Callable[[Path], T | None] | None = None,
+    paths: Iterable[Path], take: Callable[[Run], T], kept: Callable[[Path], T | None] | None = None
 ) -> tuple[list[T], int]:
     """Return what `take` makes of each run, and how many have a problem; each of those is told.
 

@@ -58,7 +58,7 @@ class Api:
             "/health": ("GET", lambda *_: Plain(200, b"", None)),
             "/version": ("GET", lambda *_: _json({"version": VERSION})),
             "/metrics": ("GET", lambda *_: Plain(200, server.metrics.text(), CONTENT_TYPE)),
-            "/v1/models": ("GET", self._models),
+            "/v1/models": ("GET", lambda *_: _json(bodies.models(server.settings, self._created))),
             "/tokenize": ("POST", self._tokenize),
             "/v1/chat/completions": ("POST", partial(self._generate, CHAT)),
             "/v1/completions": ("POST", partial(self._generate, COMPLETIONS)),
@@ -122,14 +122,11 @@ class Api:
         server.metrics.see(ask.pictures)
         answer_to(ask, Caller(connection, request, name), server, fault).begin()
 
-    def _models(self, *_: object) -> Plain:
-        return _json(bodies.models(self._server.settings, self._created))
-
-    def _tokenize(self, request: HttpRequest, _: Connection) -> Plain:
+    def _tokenize(self, request: HttpRequest, *_: object) -> Plain:
         body = read_json(request.body)
         settings = self._server.settings
         check_model(body, settings)
         words = vocabulary(settings.tokenizer)
-        tokens = read_prompt("messages" if "messages" in body else "prompt", body, words)
+        tokens, _ = read_prompt("messages" if "messages" in body else "prompt", body, words)
         shown = words if body.get("return_token_strs") else None
         return _json(bodies.tokenized(tokens, settings.max_model_len, shown))

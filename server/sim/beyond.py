@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+# A counter's name, each engine's values by the value of a label, and that label, if it has one.
+Counter = tuple[str, list[dict[str, int]], str | None]
 LABELS = ("engine", "model_name")
 ACCEPTED = 0.8  # of the drafted tokens at the first place; at each later one of those before
 # vLLM's descriptions.
@@ -48,7 +50,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """The settings of it."""
+    """The settings of it, and what /metrics then says."""
 
     engines: int = 1  # data-parallel ranks
     idle: bool = False  # the last engine gets no request
@@ -63,13 +65,7 @@ class Beyond:
         return max(1, self.engines - self.idle)
 
     def families(self, model: str, seen: Seen) -> Iterator[Metric]:
-        """Yield the metrics."""
-        for name, label, found in self._counters(seen.tokens, seen.finished):
-            family = CounterMetricFamily(f"vllm:{name}", HELP[name], labels=[*LABELS, *label])
-            for engine, values in enumerate(found):
-                for kind, value in values.items():
-                    family.add_metric([str(engine), model, *([kind] if label else [])], value)
-            yield family
+        """Yield the metrics that are no `counters`."""
         refused = CounterMetricFamily(
             "vllm:admission_rejections", REJECTIONS, labels=["model_name", "reason"]
         )
@@ -97,45 +93,37 @@ class Beyond:
         others = set(seen.runs) & set(self.adapters) - {name}
         return name in self.adapters and name not in seen.runs and bool(others)
 
-    def _counters(
-        self, tokens: Sequence[tuple[int, int, int]], finished: Sequence[int]
-    ) -> Iterator[tuple[str, list[str], list[dict[str, float]]]]:
-        """Yield the name, the label and each engine's values of every counter."""
+    def counters(self, seen: Seen) -> Iterator[Counter]:
+        """Yield every counter."""
         moved = [
             min(n * self.transferred, prompt - cached)
-            for n, (prompt, cached, _) in zip(finished, tokens, strict=True)
+            for n, (prompt, cached, _) in zip(seen.finished, seen.tokens, strict=True)
         ]
-        pairs = list(zip(tokens, moved, strict=True))
-        yield (
-            "prompt_tokens_by_source",
-            ["source"],
-            [
-                {
-                    "local_compute": prompt - cached - away,
-                    "local_cache_hit": cached,
-                    "external_kv_transfer": away,
-                }
-                for (prompt, cached, _), away in pairs
-            ],
-        )
-        for part, values in (("queries", [p - c for p, c, _ in tokens]), ("hits", moved)):
+        by_source = [
+            {
+                "local_compute": prompt - cached - away,
+                "local_cache_hit": cached,
+                "external_kv_transfer": away,
+            }
+            for (prompt, cached, _), away in zip(seen.tokens, moved, strict=True)
+        ]
+        yield "prompt_tokens_by_source", by_source, "source"
+        for part, values in (("queries", [p - c for p, c, _ in seen.tokens]), ("hits", moved)):
             own = [{"": value if self.transferred else 0} for value in values]
-            yield f"external_prefix_cache_{part}", [], own  # type: ignore[misc]
+            yield f"external_prefix_cache_{part}", own, None
         if self.drafted:
-            yield from self._speculation([generated for _, _, generated in tokens])
+            yield from self._speculation([generated for _, _, generated in seen.tokens])
 
-    def _speculation(
-        self, generated: Sequence[int]
-    ) -> Iterator[tuple[str, list[str], list[dict[str, float]]]]:
+    def _speculation(self, generated: Sequence[int]) -> Iterator[Counter]:
         """Yield counters: a draft makes 1 + ACCEPTED + ACCEPTED² + … tokens."""
         places = [ACCEPTED ** (place + 1) for place in range(self.drafted)]
         drafts = [round(made / (1 + sum(places))) for made in generated]
         by_place = [{str(at): round(n * p) for at, p in enumerate(places)} for n in drafts]
         begin = "spec_decode_num"
-        yield f"{begin}_drafts", [], [{"": n} for n in drafts]
-        yield f"{begin}_draft_tokens", [], [{"": n * self.drafted} for n in drafts]
-        yield f"{begin}_accepted_tokens", [], [{"": sum(own.values())} for own in by_place]
-        yield f"{begin}_accepted_tokens_per_pos", ["position"], [{**own} for own in by_place]
+        yield f"{begin}_drafts", [{"": n} for n in drafts], None
+        yield f"{begin}_draft_tokens", [{"": n * self.drafted} for n in drafts], None
+        yield f"{begin}_accepted_tokens", [{"": sum(own.values())} for own in by_place], None
+        yield f"{begin}_accepted_tokens_per_pos", by_place, "position"
 
     def _adapters(self, runs: Sequence[str]) -> Iterator[Metric]:
         """Yield which adapters are in use: as vLLM, with the time as the value."""

@@ -33,10 +33,6 @@ REFUSALS = {
 }
 
 
-def _bytes_alone(event: bytes) -> list[bytes]:
-    return [event[at : at + 1] for at in range(len(event))]
-
-
 def _cut_in_characters(event: bytes) -> list[bytes]:
     borders = [at for at, byte in enumerate(event) if byte & 0xC0 == 0x80]  # inside a character
     starts = [0, *borders]
@@ -49,7 +45,7 @@ def _half(data: bytes) -> bytes:
 
 # How each event is cut: each piece is one chunk of the body and one write.
 REWRITES: dict[str, Callable[[bytes], list[bytes]]] = {
-    "split_bytes": _bytes_alone,
+    "split_bytes": lambda event: [event[at : at + 1] for at in range(len(event))],
     "split_utf8": _cut_in_characters,
     "crlf": lambda event: [event.replace(b"\n", b"\r\n")],
     "lone_cr": lambda event: [event.replace(b"\n", b"\r")],
@@ -119,8 +115,8 @@ class Faulty(Answer):
     """Counts tokens up to the fault, and then calls the method with the fault's name."""
 
     STRIKES = (
-        *("error_event", "busy_event", "no_done", "cut", "reset", "stall", "malformed", "crash"),
-    )
+        "error_event", "busy_event", "no_done", "cut", "reset", "stall", "malformed", "crash",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from . import beyond
 from .beyond import LABELS, Beyond, Seen
 from .choice import Choice
 from .engine.engine import EngineState
@@ -45,6 +46,7 @@ HELP = {
     "request_queue_time_seconds": "Histogram of time spent in WAITING phase for request.",
     "request_prefill_time_seconds": "Histogram of time spent in PREFILL phase for request.",
     "request_decode_time_seconds": "Histogram of time spent in DECODE phase for request.",
+    **beyond.HELP,
 }
 FINISHED_REASONS = ("stop", "length", "abort", "error", "repetition")
 # Upper bounds in seconds.
@@ -199,6 +201,8 @@ class Metrics(Collector):
         runs = [c.ask.model for c in self._live if c.started_ns]
         waits = [(place, c.ask.model) for c, (place, _) in self._live.items() if not c.started_ns]
         seen = Seen(tokens, finished, waiting, self.rejected, runs, waits)
+        for name, values, label in self._beyond.counters(seen):
+            yield self._counter(name, values, label)
         yield from self._beyond.families(self._name, seen)
 
     def _at_work(self, engine: EngineState) -> tuple[list[float], list[float]]:

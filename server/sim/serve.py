@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
@@ -67,11 +66,6 @@ def serve(plan: Plan) -> None:
     uvloop.run(_serve(plan, listener))
 
 
-def _info(plan: Plan) -> dict[str, Any]:
-    engine = plan.pace if isinstance(plan.pace, EngineConfig) else None
-    return server_info(plan.settings, engine, plan.passed)
-
-
 def _describe(plan: Plan) -> str:
     faults = f", {len(plan.faults)} fault(s)" if plan.faults else ""
     pace = plan.pace
@@ -103,7 +97,9 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     pacing = _pacing(plan, loop)
     metrics = Metrics(plan.settings, pacing.state, _beyond(plan))
     server = Server(plan.settings, pacing, truth, metrics, plan.faults)
-    api = Api(server, _info(plan) if plan.dev_mode else None)
+    engine = plan.pace if isinstance(plan.pace, EngineConfig) else None
+    info = server_info(plan.settings, engine, plan.passed) if plan.dev_mode else None
+    api = Api(server, info)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)

@@ -56,8 +56,8 @@ def of(run: RunSummary) -> tuple[AnswersSide, Against]:
     return run.answers, run.answers.against
 
 
-def test_answers_garbled_above_16_in_flight_are_found(tmp_path: Path) -> None:
-    with Simulated(*FLAGS, "--faults", "garbled=16") as server:
+def test_answers_garbled_above_8_in_flight_are_found(tmp_path: Path) -> None:
+    with Simulated(*FLAGS, "--faults", "garbled=8") as server:
         code, runs = asked(tmp_path, server.url, "--texts")
     assert found(runs) == [
         *(("alone", 1, []), ("load", 4, []), ("load", 32, ["INVALID answers_lost"])),

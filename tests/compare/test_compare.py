@@ -225,7 +225,7 @@ def test_a_goodput_that_is_gone_in_each_pair_is_slower(five: str, code: int) -> 
 def test_the_answer_does_not_pass_over_a_measure_without_a_word() -> None:
     a = good(side("a", 1, 1, 1, 1), 5, 5, 5, 5)
     found = compare(a, good(side("b", 1, 1, 1, 1), 5, 0, 0, 5))
-    assert "1 without a word at 4 streams" in answer(found)
+    assert "without a word" in answer(found)
     assert "without a word" not in answer(compare(a, good(side("b", 1, 1, 1, 1), 5, 5, 5, 5)))
 
 

@@ -36,8 +36,8 @@ def with_words(found: Comparison, *words: Word | None) -> Comparison:
 
 def test_the_answer_names_side_measure_change_and_level(found: Comparison) -> None:
     said = answer(found)
-    assert said.startswith("B (b) is slower than A (a): output tokens/s -9")
-    assert "at 4 streams; 10 equivalent at 8 streams" in said
+    for part in ("B (b)", "A (a)", "slower", "output tokens/s -9", "4 streams", "10 equivalent"):
+        assert part in said
     assert (found.exit_code, len(found.slower)) == (3, 9)
 
 
@@ -85,7 +85,7 @@ def test_a_change_has_as_many_digits_as_matter(
 
 def test_reasons_are_escaped() -> None:
     said = answer(compare(Side("\x1b[2J", ()), Side("b", ())))
-    assert said.startswith("No answer: no level of load in common (A: none; B: none)")
+    assert "\x1b" not in said
     found = compare(Side("a", ()), Side("b", ()))
     assert "\x1b" not in answer(dataclasses.replace(found, refusals=("\x1b[2J",)))
 

@@ -20,6 +20,7 @@ from vllm_bench.records.beside.families import COUNTERS
 from vllm_bench.vllm.page import samples, summed
 
 from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import LIMIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 HUMAN_PROMPTS = ROOT.parent / "shared" / "data" / "oasst" / "prompt_lottery_en_250_text.jsonl"
@@ -58,7 +59,7 @@ class Served:
             time.sleep(0.2)
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"{self.root_url}/metrics", timeout=10) as reply:
+        with urllib.request.urlopen(f"{self.root_url}/metrics", timeout=LIMIT_S) as reply:
             return str(reply.read().decode())
 
     def generated(self) -> float:

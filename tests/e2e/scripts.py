@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from tests.e2e.conftest import ROOT, Served
+from tests.e2e.conftest import ROOT, START_LIMIT_S, Served
 from tests.support.beside.waiting import wait_until
 from tests.support.frames import read_frame
 
@@ -25,7 +25,7 @@ def script(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[
         [sys.executable, str(ROOT / "bench" / name), *words],
         capture_output=True,
         text=True,
-        timeout=600,  # two starts of a real server on a busy machine take five minutes
+        timeout=2 * START_LIMIT_S,  # four starts of a real server, on a busy machine
         check=False,
         env=environment(folder),
     )

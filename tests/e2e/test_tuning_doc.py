@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import ROOT
+from tests.e2e.conftest import ROOT, START_LIMIT_S
 
 pytestmark = [pytest.mark.vllm, pytest.mark.process]
 
@@ -52,7 +52,7 @@ def vllm() -> dict[str, Any]:
     python = Path(os.environ.get("VLLM_CPU_ENV") or ROOT / ".venv-vllm") / "bin" / "python"
     script = str(ROOT / "tests" / "e2e" / "defaults_of_vllm.py")
     done = subprocess.run(
-        [str(python), script], check=True, capture_output=True, text=True, timeout=300
+        [str(python), script], check=True, capture_output=True, text=True, timeout=START_LIMIT_S
     )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

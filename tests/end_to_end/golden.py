@@ -226,7 +226,9 @@ def check_streams(evidence: Evidence) -> None:
     by_stream: dict[int, list[Pair]] = {}
     for pair in sorted(pairs(evidence), key=lambda pair: pair.seen.sent_ns):
         by_stream.setdefault(int(pair.row.stream_index), []).append(pair)
-    assert set(by_stream) <= set(range(evidence.run.concurrency)), "more streams than asked for"
+    assert set(by_stream) <= set(range(evidence.run.info.concurrency)), (
+        "more streams than asked for"
+    )
     for stream in by_stream.values():
         for one, following in itertools.pairwise(stream):
             late = one.seen.stamps_ns[-1] - following.seen.sent_ns

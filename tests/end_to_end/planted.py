@@ -151,7 +151,7 @@ def a_stamp_after_the_next_request(evidence: Evidence) -> None:
 
 
 def one_stream_too_many(evidence: Evidence) -> None:
-    evidence.run.frame["stream_index"][row_of(evidence)] = evidence.run.concurrency
+    evidence.run.frame["stream_index"][row_of(evidence)] = evidence.run.info.concurrency
 
 
 def uncounted(what: str) -> Callable[[Evidence], None]:

@@ -37,7 +37,7 @@ def made(folder: Path) -> Evidence:
         records.append(made_row(index, sent_ns, (after + BACK_NS) / 1e6))
         reads.append(after[:-1] + BACK_NS + sent_ns)
     run_info = made_info(records)
-    run = Run(folder, frame_of(folder, records), run_info, None, "made", "made", 2)
+    run = Run(folder, frame_of(folder, records), run_info, [], "made", "made")
     tokens = {
         "request_index": np.arange(4, dtype=np.int32),
         "first_read": np.arange(5) * 5,

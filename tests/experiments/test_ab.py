@@ -272,7 +272,7 @@ def test_ctrl_c_takes_the_server_down_and_what_is_whole_is_gone_on_with(
         wait_until(lambda: len(list(ab.results.glob("one-b-*.csv"))) == 1)  # in visit 2
         for _ in range(signals):
             process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(LIMIT_S) == 130
     assert ab.nobody_listens()
     assert (sorted(ab.state.whole), ab.state.server) == ([1], None)
     assert ab.state.attempts[-1].status == "broken off"

@@ -28,6 +28,8 @@ from vllm_bench.launch.left_behind import Process, end_session, left_of
 from vllm_bench.records.beside.going_on import KeptError
 from vllm_bench.scenario.scenario import Scenario
 
+from tests.support.beside.waiting import LIMIT_S, wait_until
+
 WHOLE, FAILED, BROKEN, GOES_ON = "whole", "failed", "broken off", "going on"
 SIDE_A, SIDE_B = (
     Asked(label="x", source="x.env", sha256="1"),
@@ -183,7 +185,7 @@ def test_only_the_session_that_was_written_down_is_ended() -> None:
         )  # another of its number
         assert left_of(Process(one.pid, None)) == []
         assert end_session(leader) == [one.pid]
-        one.wait(10)
+        one.wait(LIMIT_S)
         assert not leader.lives
         assert end_session(leader) == []
         assert other.poll() is None
@@ -202,8 +204,7 @@ def test_an_engine_whose_server_was_killed_is_ended(tmp_path: Path) -> None:
     parent = f"import subprocess, sys, time; {starts}; time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", parent], start_new_session=True)
     leader = Process.of(process.pid)
-    while not (tmp_path / "up").exists():
-        assert process.poll() is None
+    wait_until((tmp_path / "up").exists)
     os.kill(process.pid, 9)
     process.wait()
     found = left_of(leader)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm_bench.figures.machines.dealt import dealt_to
-from vllm_bench.figures.machines.machine import clock_words, listed, machines_of
+from vllm_bench.figures.machines.machine import clock_words, machines_of
 from vllm_bench.figures.machines.side import machine_sides
 from vllm_bench.records.row import Rows
+from vllm_bench.records.text import listed
 
 from tests.machines.made import NAMES, made_health, of_machines, sent_by
 from tests.support.made_runs import failed_record, made_info, made_record

@@ -19,6 +19,7 @@ from vllm_bench.summary.levels import series_of
 from vllm_bench.tables.level_lines import objective_lines
 
 from tests.support.made_runs import (
+    as_read,
     failed_record,
     frame_of,
     made_info,
@@ -252,7 +253,8 @@ def test_without_objectives_there_is_nothing_to_meet(tmp_path):
     records = [made_record(0)]
     frame = frame_of(tmp_path, records)
     for slo in (None, {}, "damaged", {"ttft_ms": {"p99": "x"}}, {"ttft_ms": 3}):
-        assert attainment(Facts(frame, made_info(records, scenario={"slo": slo}))) is None
+        info = as_read(tmp_path, made_info(records, scenario={"slo": slo}))
+        assert attainment(Facts(frame, info)) is None
     assert attainment(Facts(frame, None)) is None
 
 

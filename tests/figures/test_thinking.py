@@ -79,6 +79,12 @@ def test_the_figures_of_replies_that_think(summary):
     assert found.thinking.unanswered == found.thinking.unknown == 0
 
 
+def test_of_several_choices_nobody_knows_the_pace_of_an_answer(summary):
+    found = summary([thinker(i) for i in range(60)], extra_body={"n": 2})
+    assert "answer_tpot_ms" in found.absent
+    assert found.percentile("thinking_s", 50) == pytest.approx(0.5)
+
+
 def test_without_thoughts_ttfa_is_ttft_and_nothing_else_is_said(summary):
     found = summary([made_record(i) for i in range(60)])
     assert found.thinking is None

@@ -14,7 +14,7 @@ from vllm_bench.planted.beside import buffering, busy, foreign, restarted
 from vllm_bench.planted.situation import Stage
 
 from tests.sim.simulated import Simulated, events, read_counters
-from tests.support.beside.waiting import wait_until
+from tests.support.beside.waiting import LIMIT_S, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -72,6 +72,14 @@ def test_a_foreign_client_asks_until_the_end(tmp_path: Path) -> None:
         assert generated(server) == ended
 
 
+def test_what_is_beside_ends_with_a_run_that_is_broken_off(tmp_path: Path) -> None:
+    with Simulated("--exact", "--ttft-ms", "1", "--itl-ms", "1") as server:
+        for beside in (foreign(2, 7), restarted(60.0)):
+            with pytest.raises(KeyboardInterrupt), beside(stage(server, tmp_path)):
+                raise KeyboardInterrupt
+        assert server.process.poll() is None
+
+
 def generated(server: Simulated) -> float:
     return read_counters(server.client.get("/metrics").text)["vllm:generation_tokens_total"]
 
@@ -95,7 +103,7 @@ def test_a_restarted_server_counts_from_nothing_and_writes_a_second_truth(tmp_pa
     with Simulated("--exact", "--ttft-ms", "1", "--itl-ms", "1") as server:
         assert server.stream("/v1/completions", **ASK)[-1] == "[DONE]"
         with restarted(0.0)(stage(server, tmp_path)):
-            server.process.wait(30)
+            server.process.wait(LIMIT_S)
             wait_until(lambda: answers(server.url))
             assert reads(f"{server.url}/v1")
             text = httpx.get(f"{server.url}/metrics", trust_env=False).text

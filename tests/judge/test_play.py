@@ -56,7 +56,7 @@ def test_what_a_proxy_holds_back_is_an_error_of_what_is_shown(inputs: Path) -> N
     assert case.off is not None
     assert case.off.figure.startswith("TTFT")
     assert case.off.share > 1  # seven tokens of 10 ms on 30 ms
-    assert case.right == (case.level != "VALID")
+    assert case.right == (case.verdict != "VALID")
     for text in (plain([case]), markdown([case])):
         assert case.verdict in text
 
@@ -68,7 +68,7 @@ def test_users_whose_requests_fail_wait_for_ever(inputs: Path) -> None:
     played = play(situation.setup, inputs / "case", inputs)
     assert played.true["TTFT p95"] == math.inf
     case = judged(situation, played, played)
-    assert case.right == (case.level != "VALID")
+    assert case.right == (case.verdict != "VALID")
 
 
 def test_a_case_that_cannot_run_says_why_in_a_line(inputs: Path) -> None:

@@ -30,9 +30,9 @@ def test_a_port_that_somebody_listens_on_is_taken(taken: str, asked: str) -> Non
 
 
 def test_the_other_address_of_localhost_counts_too() -> None:
+    port = free_port()  # of 127.0.0.1
     try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
-            port = other.getsockname()[1]
+        with socket.create_server(("::1", port), family=socket.AF_INET6):
             assert not is_free("", port)
             assert is_free("127.0.0.1", port)
     except OSError:
@@ -40,11 +40,14 @@ def test_the_other_address_of_localhost_counts_too() -> None:
 
 
 def test_a_connection_that_has_ended_does_not_take_a_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as ours:
-            ours.close()  # the server's end hangs up first: it waits for a minute now
-            assert client.recv(1) == b""
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", port)) as server,
+        socket.create_connection(("127.0.0.1", port)) as client,
+        server.accept()[0] as ours,
+    ):
+        ours.close()  # the server's end hangs up first: it waits for a minute now
+        assert client.recv(1) == b""
     assert is_free("127.0.0.1", port)
 
 

@@ -181,15 +181,20 @@ def test_what_the_launcher_refuses_is_the_reason(
 def test_one_that_is_never_ready_ends_at_the_limit(log: Path, tmp_path: Path) -> None:
     script = "print('loading', flush=True); time.sleep(600)"
     server = ServerProcess(settings(), log, launcher(tmp_path, script))
-    waited = list[float]()
+
+    def told(waited_s: float) -> None:
+        assert waited_s > 0
+        raise TimeoutError
+
     with server:
         wait_for_file(log)
         pid = server.pid
+        with pytest.raises(TimeoutError):
+            server.ready(LIMIT_S, told)
         with pytest.raises(StartFailedError) as failure:
-            server.ready(0.5, waited.append)
+            server.ready(0.0)
     assert failure.value.status is None
     assert failure.value.lines == ["loading"]
-    assert waited
     assert pid is not None
     assert not lives(pid)
 

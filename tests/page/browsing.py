@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+
+from tests.support.beside.waiting import wait_until
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -39,10 +40,7 @@ class Browser:
 
     def wait_for(self, condition: str) -> None:
         """Wait until a condition of JavaScript holds."""
-        give_up = time.monotonic() + 60
-        while not self.run(f"return {condition}"):
-            assert time.monotonic() < give_up, condition
-            time.sleep(0.02)
+        wait_until(lambda: self.run(f"return {condition}"))
 
     def all(self, selector: str) -> list[Any]:
         """Return every element of a selector."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,8 @@ from vllm_bench.prompts.count import (
 )
 from vllm_bench.prompts.prompt import Prompt, PromptError, user_prompt
 from vllm_bench.vllm.server import ControlError
+
+from tests.support.beside.waiting import LIMIT_S, ctrl_c_once
 
 PROMPTS = [user_prompt(f"p:{i}", "word " * (i + 1)) for i in range(20)]
 
@@ -114,23 +115,22 @@ def test_a_mistake_in_the_caller_is_not_taken_for_a_server_that_cannot_count() -
 
 
 def test_ctrl_c_waits_for_no_call() -> None:
-    over, main = threading.Event(), threading.main_thread().ident
-    assert main is not None
+    asked, over = threading.Event(), threading.Event()
 
     def tokenize(_: Prompt) -> int:
+        asked.set()
         over.wait()
         return 1
 
-    timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
-    timer.start()
+    waiting = ctrl_c_once(asked.is_set)
     with pytest.raises(KeyboardInterrupt):
         ServerCounter(tokenize).count(PROMPTS)
-    timer.join()
+    waiting.join()
     over.set()
 
 
 def test_several_calls_are_under_way_at_once() -> None:
-    meeting = threading.Barrier(4, timeout=5)
+    meeting = threading.Barrier(4, timeout=LIMIT_S)
 
     def tokenize(_: Prompt) -> int:
         meeting.wait()  # broken, and an error, unless four calls are here together

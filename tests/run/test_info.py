@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def test_a_clean_checkout_is_told_by_its_commit(checkout: Path) -> None:
 def test_changes_to_the_checkout_are_told(checkout: Path) -> None:
     (checkout / "file").write_text("two")
     assert client_facts(checkout)["git_dirty"] is True
+
+
+def test_the_checkout_is_read_and_nothing_of_it_written(checkout: Path) -> None:
+    """`git status` writes the index anew where times have changed, and a kill leaves its lock."""
+    os.utime(checkout / "file", (1, 1))
+    index = checkout / ".git" / "index"
+    before = index.read_bytes()
+    assert client_facts(checkout)["git_dirty"] is False
+    assert index.read_bytes() == before
 
 
 def test_outside_a_checkout_neither_commit_nor_cleanness_is_claimed(

@@ -5,15 +5,27 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from vllm_bench.interrupts import SIGNALS, Interrupts, set_handlers, unheard_by_children
+from vllm_bench.interrupts import (
+    INTERRUPTS,
+    SIGNALS,
+    Interrupts,
+    set_handlers,
+    unheard_by_children,
+)
+from vllm_bench.program import run_to_end
+from vllm_bench.simulator import simulator
 
 from tests.support.beside.waiting import LIMIT_S, wait_until
+
+LONG = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 def handlers() -> list[object]:
@@ -129,3 +141,24 @@ def test_what_is_started_meanwhile_never_hears_them_and_none_is_lost(asked: Inte
         wait_until(asked)
         assert asked() == 1
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("start", [simulator, lambda: run_to_end(LONG, Path(os.devnull))])
+def test_a_process_that_begins_just_then_is_left_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[[], Any]
+) -> None:
+    begun: list[subprocess.Popen[Any]] = []
+
+    class Interrupted(subprocess.Popen[Any]):
+        def __init__(self, *words: Any, **how: Any) -> None:
+            super().__init__(*words, **how)
+            begun.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(INTERRUPTS, "asked", 0)  # and so again afterwards
+    with INTERRUPTS.answered(), pytest.raises(KeyboardInterrupt):
+        start().__enter__()
+    (process,) = begun
+    assert process.returncode is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm_bench.errors import UsageError
 from vllm_bench.flags import ELSEWHERE, Parser, plain
 from vllm_bench.scenario.by_flags import (
     ALONE,
@@ -17,8 +18,9 @@ from vllm_bench.scenario.by_flags import (
     makes_a_scenario,
     quick,
     usual,
+    with_assigned,
 )
-from vllm_bench.scenario.scenario import ScenarioError, load_scenarios
+from vllm_bench.scenario.scenario import KNOWN_KEYS, ScenarioError, load_scenarios
 
 
 @pytest.fixture
@@ -45,6 +47,9 @@ def test_the_quickest_run_lasts_long_enough_for_a_window(file):
     flags = {"concurrencies": [8]}
     found = made(file, **{**quick(flags), **flags})
     assert (found.duration_s, found.num_requests) == (QUICK_S, 8 * QUICK_ROUNDS)
+    by_number = {"request_rates": [4.0], "num_requests": 9}
+    found = made(file, **{**quick(by_number), **by_number})
+    assert (found.duration_s, found.num_requests) == (None, 9)
     several = {"concurrencies": [1, 64]}
     assert made(file, **{**quick(several), **several}).num_requests is None
 
@@ -73,6 +78,20 @@ def test_what_cannot_be_set_is_named(word):
         assigned("--set", [word])
     with pytest.raises(ValueError, match="value already"):
         assigned("--set", ["slo=1", "slo.ttft_ms=2"])
+
+
+@pytest.mark.parametrize("word", ["ttft_ms=500", "p99=500", "ttft_ms.p99", "=3"])
+def test_an_objective_without_its_percentile_is_shown_how_one_is_written(word):
+    with pytest.raises(UsageError, match=r"--slo .*ttft_ms\.p99=500"):
+        with_assigned({}, (), KNOWN_KEYS, [word])
+    (slo,) = with_assigned({}, (), KNOWN_KEYS, ["ttft_ms={p99: 5}", "success_rate=1"]).values()
+    assert slo == {"ttft_ms": {"p99": 5}, "success_rate": 1}
+
+
+def test_what_is_wrong_with_flags_together_is_no_mistake_of_the_file(file):
+    with pytest.raises(ScenarioError) as told:
+        made(file, concurrencies=[1], request_rates=[2.0])
+    assert str(told.value).startswith("the flags: ")
 
 
 @pytest.mark.fuzz
@@ -110,6 +129,7 @@ def test_a_wrong_flag_is_one_line_in_our_words(capsys):
     parser.add_argument("--concurrency", type=int)
     parser.add_argument("--kind", choices=["open", "closed"])
     parser.add_argument("--on", action="store_true")
+    parser.add_argument("--name")
     for words, parts in (
         ("--max-concurrency 3", ("--max-concurrency", "--concurrency?")),
         ("--concurency 3", ("--concurency", "--concurrency?")),
@@ -118,7 +138,7 @@ def test_a_wrong_flag_is_one_line_in_our_words(capsys):
         ("--concurrency x", ("--concurrency: x", "whole number")),
         ("--kind oben", ("--kind: oben", "open, closed", "open?")),
         ("--on=3", ("--on", "no value")),
-        ("extra", ("extra",)),
+        ("short_chat", ("short_chat", "--name short_chat?")),
     ):
         line = refused(parser, words, capsys)
         assert line.startswith("bench.py: ")

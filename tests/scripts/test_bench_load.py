@@ -14,6 +14,7 @@ import pytest
 from vllm_bench.records.run_info import read_run_info
 
 from tests.scripts.conftest import Scenarios
+from tests.support.beside.held import held_at
 from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import (
     CLOSE,
@@ -141,7 +142,8 @@ def test_a_closed_loop_by_time_sends_until_it_is_over_and_counts_what_it_sent(
     run, found = info(tmp_path), rows(tmp_path).sort_values("request_index")
     assert run.status == "complete"
     assert list(found["request_index"]) == list(range(run.num_requests))
-    assert 0.4 < found["t_scheduled_s"].max() < 0.6
+    assert found["t_scheduled_s"].max() < 0.6
+    assert found["t_end_s"].max() > 0.5
     assert found["error"].isna().all()  # what was under way ended
     assert run.prompts["max_uses"] == -(-run.num_requests // run.prompts["distinct"])
     assert len(set(salts(completions(tiny_vllm)))) == 1 + run.prompts["max_uses"]  # and a warm-up
@@ -162,7 +164,7 @@ def test_conversations_by_time_are_whole_and_come_again_under_other_names(
 ) -> None:
     tiny_vllm.token_gap_s = 0.005
     settings = {**BY_TIME, "concurrencies": [2], "conversations": {"turns": 3}}
-    run_bench(tmp_path, scenarios(**settings))
+    run_bench(tmp_path, scenarios(**{**settings, "num_requests": 13}))
     run, found = info(tmp_path), rows(tmp_path)
     assert run.num_requests == len(found) > 12
     turns = found.groupby("conversation_id")["turn"].apply(sorted)
@@ -189,16 +191,17 @@ def test_ctrl_c_in_a_run_by_time_keeps_its_rows_and_it_is_run_again(
 def test_ctrl_c_while_streams_begin_sends_no_more_of_them(
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
-    slow: list[Step] = [SSE_HEAD, 1.0, *map(chunk, good_stream()), LAST_CHUNK]
+    slow: list[Step] = [SSE_HEAD, 2.0, *map(chunk, good_stream()), LAST_CHUNK]
 
     def misbehave(number: int) -> list[Step] | None:
         return slow if number <= 8 else None
 
     tiny_vllm.misbehave = misbehave
     settings = {"warmup_requests": 8, "concurrencies": [8], "max_new_tokens": 3}
-    process = start_bench(tmp_path, scenarios(**settings, num_requests=100_000))
-    wait_until(lambda: len(completions(tiny_vllm)) > 9)  # two streams of eight, in a second
-    process.send_signal(signal.SIGINT)
+    with held_at(tiny_vllm, 9) as reached:  # the first of eight streams, in two seconds
+        process = start_bench(tmp_path, scenarios(**settings, num_requests=100_000))
+        reached()
+        process.send_signal(signal.SIGINT)
     process.communicate(timeout=LIMIT_S)
     run, found = info(tmp_path), rows(tmp_path)
     assert (process.returncode, run.status) == (130, "interrupted")
@@ -211,9 +214,10 @@ def test_a_run_by_time_that_loses_a_sending_process_goes_on_and_is_not_whole(
 ) -> None:
     tiny_vllm.token_gap_s = 0.02
     path = scenarios(num_requests=None, duration_s=2)
-    process = start_bench(tmp_path, path, "--workers", "2")
-    wait_until(lambda: len(completions(tiny_vllm)) > 6)
-    os.kill(senders_of(process.pid)[0], signal.SIGKILL)
+    with held_at(tiny_vllm, 7) as reached:
+        process = start_bench(tmp_path, path, "--workers", "2")
+        reached()
+        os.kill(senders_of(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=LIMIT_S)
     assert "died" in err
     run, found = info(tmp_path), rows(tmp_path)
@@ -429,9 +433,10 @@ def test_an_open_loop_that_loses_a_sending_process_ends_once_the_others_have_mea
 ) -> None:
     tiny_vllm.token_gap_s = 0.1
     path = scenarios(concurrencies=[], request_rates=[20.0], arrival="constant", num_requests=30)
-    process = start_bench(tmp_path, path, "--workers", "2")
-    wait_until(lambda: len(completions(tiny_vllm)) > 4)
-    os.kill(senders_of(process.pid)[0], signal.SIGKILL)
+    with held_at(tiny_vllm, 5) as reached:
+        process = start_bench(tmp_path, path, "--workers", "2")
+        reached()
+        os.kill(senders_of(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=LIMIT_S)
     assert "died" in err
     run, found = info(tmp_path), rows(tmp_path)
@@ -445,9 +450,10 @@ def test_ctrl_c_while_the_last_replies_come_leaves_a_whole_run_and_begins_no_oth
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.token_gap_s = 0.2
-    process = start_bench(tmp_path, scenarios(concurrencies=[2, 1], num_requests=2))
-    wait_until(lambda: len(completions(tiny_vllm)) == 2)
-    process.send_signal(signal.SIGINT)
+    with held_at(tiny_vllm, 2) as reached:
+        process = start_bench(tmp_path, scenarios(concurrencies=[2, 1], num_requests=2))
+        reached()
+        process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err
     assert len(completions(tiny_vllm)) == 2

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -79,7 +78,6 @@ def test_a_demo_that_is_stopped_leaves_nothing_running(
 ) -> None:
     process = demo(checkout)
     wait_until(lambda: simulators(checkout))
-    time.sleep(0.5)
     process.send_signal(number)
     _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode in (130, 0, 4), err

@@ -106,6 +106,17 @@ def test_what_may_be_a_secret_is_not_repeated(words: str) -> None:
     assert "s3cret" not in done.stdout + done.stderr
 
 
+def test_what_can_never_run_is_one_line_though_flags_made_it(
+    tmp_path: Path, tiny_vllm: TinyVllm
+) -> None:
+    words = ("--concurrency", "1", "--dataset", "sample", "--results-dir", tmp_path / "results")
+    server = ("--base-url", tiny_vllm.base_url, "--model", "another")
+    done = run_script("bench/bench.py", *server, *words)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench.py: ")
+
+
 @pytest.mark.parametrize(
     "script", ["bench.py", "summarize.py", "plot.py", "report.py", "calibrate.py"]
 )
@@ -132,8 +143,7 @@ def test_flags_alone_run_and_are_told_as_a_file_to_keep(
     assert len(rows(tmp_path)) == 8
     run = info(tmp_path)
     assert (run.scenario["name"], run.scenario["seed"], run.concurrency) == ("adhoc", 9, 2)
-    said = done.stderr
-    kept = yaml.safe_load(said[said.index("scenarios:") : said.index("\n\n")])
+    kept = yaml.safe_load(done.stderr.partition("to keep:\n")[2])
     asked = kept["scenarios"]["adhoc"]
     assert asked["slo"] == {"ttft_ms": {"p50": 5000.0}, "requests_per_s": {"min": 0.001}}
     assert asked["slo_tiers"] == {"slow": {"tpot_ms": {"p99": 9000.0}}}

@@ -19,6 +19,7 @@ from vllm_bench.records.text import escaped
 from vllm_bench.scenario.scenario import load_scenarios
 from vllm_bench.vllm.server import Server
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import TinyVllm
 from tests.support.reading import numbers, one_line
 
@@ -312,7 +313,7 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
             assert running.poll() is None
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
-        assert (running.wait(30), said.read()) == (130, "")
+        assert (running.wait(LIMIT_S), said.read()) == (130, "")
 
 
 @pytest.mark.parametrize("script", ["bench/inspect_prompts.py", "bench/load_real_prompts.py"])

@@ -235,7 +235,7 @@ def test_the_sampler_ends_when_its_reader_goes_even_with_no_gpu_left(tmp_path: P
     assert process.stdout is not None
     assert process.stdout.readline() == HEADER + "\n"
     process.stdout.close()
-    assert process.wait(30) == 0
+    assert process.wait(LIMIT_S) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -14,6 +17,7 @@ from sim.faults import KINDS, Fault, FaultError, fault_of, read_faults
 from sim.faulty import REWRITES
 
 from tests.sim.simulated import Simulated, events, read_counters
+from tests.support.beside.waiting import LIMIT_S
 
 FLAGS = ("--exact", "--ttft-ms", "1", "--itl-ms", "0.2")
 
@@ -271,11 +275,14 @@ def test_the_prefix_cache_can_ignore_the_salt(spec: str, found: int) -> None:
 def test_a_silent_server_sends_its_head_and_never_a_token() -> None:
     ask = {"prompt": "hello", "stream": True}
     with Simulated(*FLAGS, "--faults", "silent:#1") as server:
-        timeout = httpx.Timeout(30, read=0.3)
-        with httpx.stream("POST", f"{server.url}/v1/completions", json=ask, timeout=timeout) as got:
-            assert got.status_code == 200
-            with pytest.raises(httpx.ReadTimeout):
-                next(got.iter_bytes())
+        where = urlsplit(server.url)
+        with closing(HTTPConnection(where.netloc, timeout=LIMIT_S)) as connection:
+            connection.request("POST", "/v1/completions", json.dumps(ask))
+            got = connection.getresponse()
+            assert got.status == 200
+            connection.sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                got.read(1)
         assert events(server.client.post("/v1/completions", json=ask).text)[-1] == "[DONE]"
 
 
@@ -295,7 +302,7 @@ def test_a_crash_ends_the_process_and_keeps_the_truth() -> None:
         assert server.stream("/v1/completions", **ask)[-1] == "[DONE]"
         with pytest.raises(httpx.TransportError):
             server.stream("/v1/completions", **ask)
-        assert server.process.wait(10) == 1
+        assert server.process.wait(LIMIT_S) == 1
         outcomes = [(r["outcome"], sum(r["tokens"])) for r in server.so_far()]
     assert outcomes == [("ok", 8), ("crash", 4)]
 

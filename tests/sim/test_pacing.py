@@ -31,11 +31,12 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def fired(
-    deadlines_ms: list[int],
-    again: Callable[[Timer, int], None] | None = None,
-    closed_after_s: float = 0.05,
+    deadlines_ms: list[int], again: Callable[[Timer, int], None] | None = None, awaited: int = 1
 ) -> list[int]:
-    """When the timer fired, in ns from the start; the deadlines are set one after the other."""
+    """When the timer fired, in ns from the start; the deadlines are set one after the other.
+
+    It is closed once it has fired as often as awaited, and a while later.
+    """
     fires: list[int] = []
     start_ns = time.perf_counter_ns()
 
@@ -48,9 +49,12 @@ def fired(
         clock = precise_timer(asyncio.get_running_loop(), fire)
         for deadline_ms in deadlines_ms:
             clock.arm(start_ns + deadline_ms * MS)
-        await asyncio.sleep(closed_after_s)
+        while len(fires) < awaited:
+            await asyncio.sleep(0.001)
+        if awaited:
+            await asyncio.sleep(0.03)
         clock.close()
-        await asyncio.sleep(0.06 - closed_after_s)
+        await asyncio.sleep(0.03)
 
     asyncio.run(run())
     return fires
@@ -75,10 +79,10 @@ class TestTimer:
             if fires < 3:
                 clock.arm(time.perf_counter_ns() + MS)
 
-        assert len(fired([1], again)) == 3
+        assert len(fired([1], again, awaited=3)) == 3
 
     def test_it_never_fires_once_closed(self) -> None:
-        assert fired([40], closed_after_s=0) == []
+        assert fired([20], awaited=0) == []
 
 
 def choice(

@@ -8,14 +8,13 @@ import io
 
 import numpy as np
 import pytest
-from vllm_bench.figures.digits import short
+from vllm_bench.figures.digits import interval_words, short
 from vllm_bench.records.row import to_csv
 from vllm_bench.scenario.load import Load
 from vllm_bench.summary.capacity import capacity
 from vllm_bench.summary.levels import Level, Series, series_of
 from vllm_bench.summary.stability import find_knee, stability
 from vllm_bench.summary.summary import RunSummary, sorted_summaries
-from vllm_bench.tables.group import interval_words
 from vllm_bench.tables.level_columns import LEVEL_COLUMNS, level_rows
 from vllm_bench.tables.level_lines import objective_lines, repeat_lines
 from vllm_bench.tables.markdown import to_markdown

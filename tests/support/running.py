@@ -17,6 +17,7 @@ from tests.support.frames import read_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "bench" / "bench.py"
+TALKATIVE = ROOT / "tests" / "support" / "beside" / "talkative.py"  # bench.py with more lines
 OWN_CLOCK = ROOT / "tests" / "support" / "own_clock.py"  # bench.py without the kernel's stamps
 
 
@@ -88,10 +89,12 @@ def run_bench(
     )
 
 
-def start_bench(folder: Path, scenarios: Path, *words: str) -> subprocess.Popen[str]:
+def start_bench(
+    folder: Path, scenarios: Path, *words: str, script: Path = BENCH
+) -> subprocess.Popen[str]:
     """Start it, and go on meanwhile."""
     return subprocess.Popen(
-        command(folder, scenarios, *words),
+        command(folder, scenarios, *words, script=script),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -23,7 +23,7 @@ from vllm_bench.tables.columns import BY_NAME
 from vllm_bench.tables.document import to_json
 from vllm_bench.tables.group import Where, family_of, groups_of, lacking
 from vllm_bench.tables.markdown import to_markdown
-from vllm_bench.tables.terminal import print_summary, wide_console
+from vllm_bench.tables.terminal import _by_figure, print_summary, wide_console
 from vllm_bench.tables.text_tables import figure_rows, footnotes, runs_table, setup_words
 
 from tests.support.made_runs import (
@@ -266,6 +266,16 @@ def test_on_a_narrow_terminal_each_figure_stands_whole_and_p99_with_it(tmp_path,
         of = [line for line in table.splitlines() if line.startswith(f"TTFT ms p{q} ")]
         cells = [cell for line in of for cell in re.findall(r"needs \d+|[\d.]+", line[11:])]
         assert cells == [allowed(run.percentile("ttft_ms", q), q) for run in summaries]
+
+
+def test_words_too_long_for_a_column_do_not_fold_the_figures_of_a_narrow_terminal():
+    long = ["requests finished", "stop:296, length:25200", "stop:1"]
+    rows = [["", "16 streams", "32 streams"], ["waiting mean", "0.08", "9.00"], long]
+    lines = [line.plain for line in _by_figure(rows, 34)]
+    assert [line.split() for line in lines[:2]] == [["16", "streams"], ["waiting", "mean", "0.08"]]
+    assert lines[-1] == "requests finished: stop:296, length:25200 | stop:1"
+    assert max(map(len, lines[:-1])) <= 34
+    assert [line.plain for line in _by_figure(rows, None)][2].split() == " ".join(long).split()
 
 
 def test_piped_output_is_plain_lines_that_never_fold(tmp_path):

@@ -32,7 +32,7 @@ class Tuned:
 
     def __init__(self, folder: Path, load: dict[str, Any] | None = None, **raw: Any) -> None:
         self.folder = folder
-        self.model = f"m{folder.stat().st_ino}"  # by which its servers are found
+        self.model = f"m{folder.stat().st_ino}x"  # by which its servers are found
         scenarios = write_scenario(folder, **{**LOAD, **(load or {})})
         base = {"SIMULATOR": "tiny-cpu", "MODEL": self.model}
         asked = {"scenario": "one", "scenarios": scenarios.name, "base": base, "axes": AXES, **raw}

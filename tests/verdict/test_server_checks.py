@@ -343,6 +343,23 @@ def test_prompts_from_the_prefix_cache_are_no_prefill(tmp_path, hits, cache, exp
 
 
 @pytest.mark.parametrize(
+    ("hits", "cache", "expected"),
+    [
+        (7500.0, "cold", None),  # three of four choices, each of the whole prompt
+        (7650.0, "cold", SUSPECT),
+        (8600.0, "cold", INVALID),
+        (7500.0, "run", None),
+        (8450.0, "run", NOTE),
+        (8600.0, "run", SUSPECT),
+    ],
+)
+def test_choices_of_a_request_find_its_prompt(tmp_path, hits, cache, expected):
+    asked = {"cache": cache, "extra_body": {"n": 4}}
+    facts = facts_of(tmp_path, healthy(), server_counters=cache_counters(hits), scenario=asked)
+    assert severity_of(facts, "cache_hits") == expected
+
+
+@pytest.mark.parametrize(
     ("scenario", "plan", "uses", "expected"),
     [
         ({}, {}, 20, SUSPECT),  # a small set, sent again and again

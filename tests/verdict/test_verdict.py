@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from vllm_bench.figures.facts import Facts
 from vllm_bench.records.text import ABSENT
-from vllm_bench.verdict.finding import Doubt, Finding, Setting, check
+from vllm_bench.verdict.finding import Check, Doubt, Finding, Setting, check, found_by
 from vllm_bench.verdict.verdict import CHECKS, Verdict, finding_text, findings, headline, judge
 
 from tests.support.made_runs import failed_record, frame_of, made_info
@@ -59,6 +59,11 @@ def test_every_check_has_a_code_of_its_own_a_meaning_and_a_reason_and_its_limits
     assert all(low < high for low, high in numbers)
 
 
+def found_in(folder, *checks: Check) -> list[Finding]:
+    """Return what these checks find in a healthy run."""
+    return findings(list(found_by(checks, facts_of(folder, healthy(1)))))
+
+
 NUMBERS = {"suspect": 0.1, "invalid": 0.2}
 WORDS = {"suspect": "some", "invalid": "all"}
 
@@ -88,7 +93,7 @@ def test_a_value_past_a_limit_is_as_bad_as_that_or_as_the_check_allows(
         """What it says."""
         return Doubt("figures", "advice", value, at_most)
 
-    found = findings([made_up], facts_of(tmp_path, healthy(1)))
+    found = found_in(tmp_path, made_up)
     assert [f.severity for f in found] == ([] if expected is None else [expected])
     assert all((f.code, f.figures) == ("made_up", "figures") for f in found)
 
@@ -124,23 +129,22 @@ def made_up(code, *doubts, **rule):
 
 def test_a_doubt_may_be_about_fewer_figures_than_its_check(tmp_path):
     narrow = made_up("a", Doubt("", "", about="gaps"), Doubt("", ""), about=("pace", "gaps"))
-    found = findings([narrow], facts_of(tmp_path, healthy(1)))
+    found = found_in(tmp_path, narrow)
     assert [f.about for f in found] == ["gaps", "pace"]
 
 
 def test_what_another_code_explains_is_not_said(tmp_path):
     cause = made_up("cause", Doubt("", ""))
     effect = made_up("effect", Doubt("", ""), silenced_by=("cause",))
-    facts = facts_of(tmp_path, healthy(1))
-    assert [f.code for f in findings([effect, cause], facts)] == ["cause"]
-    assert [f.code for f in findings([effect], facts)] == ["effect"]
+    assert [f.code for f in found_in(tmp_path, effect, cause)] == ["cause"]
+    assert [f.code for f in found_in(tmp_path, effect)] == ["effect"]
 
 
 def test_of_several_values_for_a_key_the_largest_is_advised_everywhere(tmp_path):
     few = made_up("few", Doubt("", "{set}", sets=Setting("num_requests", 60)))
     many = made_up("many", Doubt("", "please {set}", sets=Setting("num_requests", 401)))
     longer = made_up("longer", Doubt("", "{set}", sets=Setting("duration_s", 9.5)))
-    found = findings([few, many, longer], facts_of(tmp_path, healthy(1)))
+    found = found_in(tmp_path, few, many, longer)
     assert [f.advice for f in found] == [
         "set num_requests to about 410",
         "please set num_requests to about 410",

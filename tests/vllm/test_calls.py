@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import signal
 import socket
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -16,6 +14,7 @@ from vllm_bench.vllm import calls as control_calls
 from vllm_bench.vllm.calls import Calls, NoAnswerError
 from vllm_bench.vllm.server import ControlError, Server, page_getter
 
+from tests.support.beside.waiting import LIMIT_S, ctrl_c_once, wait_until
 from tests.support.far_end import HANG, FarEnd, Step, chunk
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -52,7 +51,8 @@ def calls() -> Iterator[Calls]:
 def test_a_reply_that_trickles_or_stops_ends_at_the_calls_deadline(
     far_end: FarEnd, calls: Calls, script: list[Step]
 ) -> None:
-    far_end.scripts = [script]
+    far_end.scripts = [[HEAD + b"content-length: 2\r\n\r\n{}"], script]
+    calls.ask(far_end.base_url, LIMIT_S)  # so that there is a connection
     with pytest.raises(NoAnswerError, match=r"^no answer within 0\.3 s$"):
         calls.ask(far_end.base_url, 0.3)
 
@@ -124,9 +124,10 @@ def test_connections_are_kept_and_one_that_was_closed_is_made_anew(
 ) -> None:
     ok: list[Step] = [HEAD + b"content-length: 2\r\n\r\n{}"]
     far_end.scripts = [ok, ok, [*ok, "close"], ok]
-    for _ in range(4):
+    for _ in range(3):
         calls.ask(far_end.base_url, 10)
-        time.sleep(0.01)
+    wait_until(calls._pool.connections[0].has_expired)  # it hears of the close
+    calls.ask(far_end.base_url, 10)
     assert [r.connection for r in far_end.requests] == [1, 1, 1, 2]
 
 
@@ -144,10 +145,13 @@ def test_nobody_follows_a_redirect_with_a_key(far_end: FarEnd) -> None:
     server.close()
 
 
-def never_found(over: threading.Event) -> Callable[..., None]:
+def never_found(
+    over: threading.Event, begun: Callable[[], object] = lambda: None
+) -> Callable[..., None]:
     """A look-up of names that ends with the event, without any."""
 
     def look_up(*_: object, **__: object) -> None:
+        begun()
         over.wait()
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -168,17 +172,14 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(
 def test_ctrl_c_ends_a_call(
     far_end: FarEnd, calls: Calls, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
     if where == "a name":
-        monkeypatch.setattr(socket, "getaddrinfo", never_found(over))
+        monkeypatch.setattr(socket, "getaddrinfo", never_found(over, begun.set))
     far_end.scripts = [[HANG]]
-    main = threading.main_thread().ident
-    assert main is not None
-    timer = threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT))
-    timer.start()
+    waiting = ctrl_c_once(lambda: begun.is_set() or far_end.requests)
     with pytest.raises(KeyboardInterrupt):
         calls.ask(far_end.base_url, 600)
-    timer.join()
+    waiting.join()
     over.set()
 
 
@@ -192,6 +193,7 @@ def test_a_silent_page_of_metrics_is_asked_for_once_a_minute(
     assert server.counters() is None
     assert server.cache_config() is None
     assert server.counters() is None
+    wait_until(lambda: far_end.requests)
     assert len(far_end.requests) == 1
     assert server.unread is not None
     assert server.unread.endswith("/metrics: no answer within 0.2 s")

@@ -18,6 +18,7 @@ from vllm_bench.vllm.address import Tls
 from vllm_bench.vllm.models import Model
 from vllm_bench.vllm.server import ControlError, Server
 
+from tests.support.beside.ports import free_port
 from tests.support.far_end import CLOSE, RESET, FarEnd, Step, TinyVllm
 
 PAGE = b"<!DOCTYPE html><html><title>Another service</title></html>"
@@ -182,10 +183,8 @@ def test_a_name_that_cannot_be_looked_up_now_is_waited_for(monkeypatch: pytest.M
 
 
 def test_nobody_there_is_waited_for() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     with pytest.raises(ControlError, match=r"after 3 s: connection refused: "):
-        waited(f"http://127.0.0.1:{port}/v1", limit_s=3)
+        waited(f"http://127.0.0.1:{free_port()}/v1", limit_s=3)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_told_at_once(secure: TinyVllm) -> None:
@@ -251,7 +250,7 @@ def test_it_is_told_every_ten_seconds_how_long_it_takes_and_what_can_be_done(
     said: list[str] = []
     session = SimpleNamespace(wait_s=35.0, say=said.append)
     scenario = SimpleNamespace(base_url=tiny_vllm.base_url)
-    on_wait = Session._waiting(session, scenario)  # type: ignore[arg-type]
+    on_wait = Session._on_wait(session, scenario, [])  # type: ignore[arg-type]
     with closing(Server(tiny_vllm.base_url, None, {})) as server, pytest.raises(ControlError):
         server.wait_ready(35.0, on_wait)
     ways = "--wait-s changes it; Ctrl-C ends it"

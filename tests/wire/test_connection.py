@@ -17,7 +17,7 @@ from vllm_bench.wire.connection import FULL_BYTES, FULL_READS, Connection
 from vllm_bench.wire.opening import open_connection
 from vllm_bench.wire.streams import Streams
 
-from tests.support.beside.waiting import wait_until
+from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import (
     CLOSE,
     HANG,
@@ -56,7 +56,7 @@ def far_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 async def exchange_on(connection: Connection, ended: asyncio.Queue[Exchange]) -> Exchange:
     connection.send(Exchange(0, 0, t_scheduled_ns=time.perf_counter_ns()), REQUEST)
-    return await asyncio.wait_for(ended.get(), 10)
+    return await asyncio.wait_for(ended.get(), LIMIT_S)
 
 
 async def connect(far_end: FarEnd) -> tuple[Connection, asyncio.Queue[Exchange]]:
@@ -205,13 +205,13 @@ def test_what_was_read_is_handed_over_by_number_and_by_size(far_end: FarEnd, siz
         assert len(part.reads) <= FULL_READS + 65536 // size  # one read may bring several chunks
         held = sum(len(data) for _, data in part.reads)
         assert held <= part.read_bytes < FULL_BYTES + 65536 * 2
-        assert part.memory_bytes > held
 
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 def test_a_connection_that_closes_under_a_request_has_crossed_it_if_it_had_been_used(
-    far_end: FarEnd, end: str
+    far_end: FarEnd, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection_module, "CROSSING_NS", int(LIMIT_S * 1e9))
     ok: Step = OK + b"content-length: 2\r\n\r\nok"
     for scripts, crossed in (
         ([[ok], [end]], True),
@@ -289,7 +289,7 @@ def test_a_reply_before_the_request_is_fully_sent_ends_the_connection(far_end: F
         # More than the sockets hold while the far end reads nothing.
         huge = REQUEST.replace(b"length: 2", b"length: 64000000") + b"x" * 64_000_000
         connection.send(Exchange(0, 0, t_scheduled_ns=0), huge)
-        exchange = await asyncio.wait_for(ended.get(), 10)
+        exchange = await asyncio.wait_for(ended.get(), LIMIT_S)
         return exchange, connection.usable
 
     loop = uvloop.new_event_loop()
@@ -307,7 +307,7 @@ def test_a_request_that_the_socket_takes_only_in_parts_arrives_whole(far_end: Fa
         request = REQUEST.replace(b"length: 2", b"length: %d" % len(sent))[:-2] + sent
         for _ in range(2):
             connection.send(Exchange(0, 0, t_scheduled_ns=0), request)
-            exchange = await asyncio.wait_for(ended.get(), 10)
+            exchange = await asyncio.wait_for(ended.get(), LIMIT_S)
             assert (exchange.failure, body(exchange)) == (None, b"ok")
             assert connection.usable
         connection.close()
@@ -341,7 +341,7 @@ def test_an_abort_ends_the_exchange_and_the_server_sees_it(far_end: FarEnd) -> N
         while connection.exchange is not None and not connection.exchange.reads:
             await asyncio.sleep(0.001)
         connection.abort(Failure("cancelled", "cut"))
-        return await asyncio.wait_for(ended.get(), 10)
+        return await asyncio.wait_for(ended.get(), LIMIT_S)
 
     loop = uvloop.new_event_loop()
     exchange = loop.run_until_complete(main())
@@ -368,7 +368,7 @@ def test_a_goodbye_without_a_fin_ends_the_connection(far_end: FarEnd) -> None:
             await asyncio.sleep(0.001)
 
     loop = uvloop.new_event_loop()
-    loop.run_until_complete(asyncio.wait_for(main(), 10))
+    loop.run_until_complete(asyncio.wait_for(main(), LIMIT_S))
     loop.close()
 
 
@@ -398,7 +398,7 @@ def test_bytes_that_nobody_asked_for_end_a_connection(far_end: FarEnd) -> None:
             await asyncio.sleep(0.001)
 
     loop = uvloop.new_event_loop()
-    loop.run_until_complete(asyncio.wait_for(main(), 10))
+    loop.run_until_complete(asyncio.wait_for(main(), LIMIT_S))
     loop.close()
 
 

@@ -16,6 +16,7 @@ from vllm_bench.wire.opening import open_connection
 from vllm_bench.wire.streams import Streams
 
 from tests.support.beside.ports import free_port
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import FarEnd
 
 
@@ -23,7 +24,7 @@ def opened(
     host: str,
     port: int,
     tls: ssl.SSLContext | None = None,
-    within_s: float = 10,
+    within_s: float = LIMIT_S,
     new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
 ) -> None:
     async def main() -> None:
@@ -96,7 +97,7 @@ def test_a_server_without_tls_fails_the_handshake(answer: bytes) -> None:
             await open_connection(Streams(), at, ssl.create_default_context(), print)
         server.close()
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), LIMIT_S))
 
 
 def test_a_handshake_that_is_given_up_leaves_no_socket(far_end: FarEnd) -> None:

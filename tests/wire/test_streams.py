@@ -14,6 +14,8 @@ from vllm_bench.wire import clock, streams
 from vllm_bench.wire.clock import ask_for_stamps
 from vllm_bench.wire.streams import Streams
 
+from tests.support.beside.waiting import LIMIT_S
+
 MS = 1_000_000
 
 
@@ -88,7 +90,7 @@ async def until(condition: Callable[[], object]) -> None:
         while not condition():
             await asyncio.sleep(0.001)
 
-    await asyncio.wait_for(wait(), 10)
+    await asyncio.wait_for(wait(), LIMIT_S)
 
 
 def test_a_read_that_is_late_tells_when_its_bytes_came(connect: Connect) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,27 +59,26 @@ class Stage:
             self.proxy.server_port, port = port, self.proxy.port
         write_load(self.folder, self.load, f"http://127.0.0.1:{port}/v1")
 
-    def words(self, *more: str) -> list[str]:
-        """Return the command of bench.py."""
-        where = ["--scenarios", "scenarios.yaml", "--results-dir", str(self.results)]
-        words = [*where, "--plain", *WAITS, *self.load.words, *more]
-        return [sys.executable, str(ROOT / "bench" / "bench.py"), *words]
-
     def start(self, name: str, *more: str, pipe: bool = False) -> subprocess.Popen[bytes]:
-        """Start a bench.py in a session of its own; what it says goes to files, or to a pipe."""
+        """Start a bench.py; what it says goes to a file, or to a pipe."""
+        words = ("--scenarios", "scenarios.yaml", "--plain", *WAITS, *self.load.words, *more)
+        return self._started("bench", name, words, pipe=pipe)
+
+    def _started(
+        self, script: str, name: str, words: Sequence[str], *, pipe: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Start a script on the results, in a session of its own."""
+        command = [sys.executable, str(ROOT / "bench" / f"{script}.py"), *words]
         with (self.folder / f"{name}.err").open("wb") as err:
             return subprocess.Popen(
-                self.words(*more),
+                [*command, "--results-dir", str(self.results)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipe else err,
                 stderr=subprocess.STDOUT if pipe else err,
-                env=self._environ(),
+                env={**os.environ, "VLLM_BENCH_CACHE": str(self.folder / "cache")},
                 start_new_session=True,
             )
-
-    def _environ(self) -> dict[str, str]:
-        return {**os.environ, "VLLM_BENCH_CACHE": str(self.folder / "cache")}
 
     def senders(self) -> list[int]:
         """Return the sending processes that there are."""
@@ -106,11 +106,14 @@ class Stage:
     def wait_end(self, limit_s: float) -> int | None:
         """Wait for the end of bench.py, and end it where it doesn't; None: it had to be ended."""
         assert self.bench is not None
+        return self._waited(self.bench, limit_s)
+
+    def _waited(self, process: subprocess.Popen[bytes], limit_s: float) -> int | None:
         try:
-            return self.bench.wait(limit_s)
+            return process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            self._end_session(self.pid)
-            self.bench.wait()
+            self._end_session(process.pid)
+            process.wait()
             return None
 
     def left_behind(self) -> list[str]:
@@ -130,32 +133,16 @@ class Stage:
 
     def read(self, script: str, *words: str) -> int | None:
         """Run a script that reads the folder; None: it didn't end."""
-        return self._run(f"{script}.py", ["--results-dir", str(self.results), *words])
+        return self._heard(self._started(script, script, words), script)
 
     def resume(self) -> int | None:
         """Run bench.py again for what is missing."""
-        words = self.words("--resume")
-        return self._run("bench.py", words[2:], "resume")
+        return self._heard(self.start("resume", "--resume"), "resume")
 
-    def _run(self, script: str, words: list[str], name: str = "") -> int | None:
-        path = self.folder / f"{name or script}.err"
-        with path.open("wb") as err:
-            process = subprocess.Popen(
-                [sys.executable, str(ROOT / "bench" / script), *words],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=err,
-                stderr=err,
-                env=self._environ(),
-                start_new_session=True,
-            )
-            try:
-                code: int | None = process.wait(READ_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                self._end_session(process.pid)
-                process.wait()
-                code = None
-        self.told[name or script] = path.read_text(encoding="utf-8", errors="replace")
+    def _heard(self, process: subprocess.Popen[bytes], name: str) -> int | None:
+        code = self._waited(process, READ_LIMIT_S)
+        said = self.folder / f"{name}.err"
+        self.told[name] = said.read_text(encoding="utf-8", errors="replace")
         return code
 
     def calm(self) -> None:

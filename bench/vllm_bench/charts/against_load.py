@@ -27,7 +27,7 @@ from ..summary.stability import find_knee
 from ..summary.summary import RunSummary
 from ..tables.group import MARKS
 from ..tables.level_lines import hit_rates
-from .chart import Axis, Chart, Line, Panel, Rule, log_loads, log_times, series_colour
+from .chart import Axis, Chart, Line, Panel, Rule, log_loads, series_colour, times_panel
 
 TIMES = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0, 99.0)  # and those that objectives name
@@ -70,11 +70,8 @@ def _times_chart(series: Series, name: str) -> Chart:
     of_each = {
         q: list(percentile_lines(series.levels, f"p{q:g}", PLACES[q], metric, q)) for q in wanted
     }
-    panel = Panel(
-        y=Axis(words=f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule"), unit="ms"),
-        lines=[line for found in of_each.values() for line in found],
-        rules=[Rule(f"objective: {o.words}", o.limit or 0.0) for o in limits],
-    )
+    lines = [line for found in of_each.values() for line in found]
+    rules = [Rule(f"objective: {o.words}", o.limit or 0.0) for o in limits]
     points = {
         q: sum(int(np.isfinite(t.y).sum()) for t in found if t.low is not None)
         for q, found in of_each.items()
@@ -86,7 +83,7 @@ def _times_chart(series: Series, name: str) -> Chart:
         doc=DOCS[metric],
         note=". ".join([_how_to_read(series), *missing]),
         x=levels_axis(series.levels),
-        panels=[replace(panel, y=replace(panel.y, log=log_times(panel.heights)))],
+        panels=[times_panel(TITLES[metric], lines, rules)],
     )
 
 

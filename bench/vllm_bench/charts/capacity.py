@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..records.text import printable
-from ..scenario.load import Load
 from ..search.axis import UNITS
 from ..search.found import Found
 from ..search.kept import Search
 from ..search.probe import Probe
 from ..search.steps import bracket
-from ..summary.capacity import ParetoPoint, dominates, gpu_count, pareto, pareto_points
-from ..summary.levels import Level, Series
+from ..summary.capacity import ParetoPoint, dominates, gpu_count, pareto
+from ..summary.levels import Series, levels_of
 from ..summary.summary import RunSummary
 from ..tables.group import MARKS
 from .chart import (
@@ -62,13 +61,15 @@ def pareto_chart(series: Series) -> Chart | None:
 
     None where fewer than two levels have both.
     """
-    gpus, points = gpu_count(series.runs), pareto_points(series)
+    gpus = gpu_count(series.runs)
+    points = pareto(series.levels, gpus)
     if len(points) < 2:
         return None
     whose = "per GPU" if gpus else "of the server"
     counted = f"(of {gpus})" if gpus else "\n(its GPUs were not counted)"
     rate = Axis(words=f"output tokens/s {whose} {counted}", unit=f"tokens/s {whose}")
-    lines = [*_frontier(points), *_kinds(points)]
+    on = [(p.per_user, p.per_gpu) for p in points if p.on_frontier]
+    lines = [*_frontier(on), *_kinds(points)]
     return Chart(
         title="Speed for a user, throughput of the server",
         doc=f"output tokens/s {whose} over tokens/s of the median request (1000 / TPOT p50): up "
@@ -90,11 +91,7 @@ def _notes(series: Series) -> Iterator[str]:
         yield f"Not drawn, since INVALID: {', '.join(absent)}"
 
 
-def _frontier(points: Sequence[ParetoPoint]) -> Iterator[Line]:
-    yield from _frontier_line([(p.per_user, p.per_gpu) for p in points if p.on_frontier])
-
-
-def _frontier_line(points: Iterable[tuple[float, float]]) -> Iterator[Line]:
+def _frontier(points: Iterable[tuple[float, float]]) -> Iterator[Line]:
     on = sorted(points)
     if len(on) > 1:
         x, y = np.array(on).T
@@ -178,14 +175,12 @@ def configurations_chart(configurations: Mapping[str, Sequence[RunSummary]]) -> 
     found = {
         name: points
         for name, runs in configurations.items()
-        if (points := pareto(_levels(runs), None if None in gpus else gpu_count(runs)))
+        if (points := pareto(levels_of(runs), None if None in gpus else gpu_count(runs)))
     }
     if not found:
         return None
-    edges = (
-        END * max(p.per_user for points in found.values() for p in points),
-        END * max(p.per_gpu for points in found.values() for p in points),
-    )
+    every = [p for points in found.values() for p in points]
+    edges = END * max(p.per_user for p in every), END * max(p.per_gpu for p in every)
     counted = "\n(its GPUs were not counted)" if None in gpus else ""
     rate = Axis(
         words=f"output tokens/s {whose}{counted}", unit=f"tokens/s {whose}", span=(0, edges[1])
@@ -208,18 +203,11 @@ def _short(name: str) -> str:
     return printable(name, MOST_NAME)
 
 
-def _levels(runs: Sequence[RunSummary]) -> list[Level]:
-    by_load: dict[Load, list[RunSummary]] = {}
-    for run in runs:
-        by_load.setdefault(run.load, []).append(run)
-    return [Level(tuple(of_one)) for _, of_one in sorted(by_load.items())]
-
-
 def _best_of(found: Mapping[str, Sequence[ParetoPoint]]) -> Iterator[Line]:
     """Return the frontier over the points of all configurations."""
     points = [(p.per_user, p.per_gpu) for of_one in found.values() for p in of_one]
     on = [one for one in points if not any(dominates(other, one) for other in points)]
-    yield from (replace(line, name="frontier", colour="quiet") for line in _frontier_line(on))
+    yield from (replace(line, name="frontier", colour="quiet") for line in _frontier(on))
 
 
 def _configurations(found: Mapping[str, Sequence[ParetoPoint]], edges: Span) -> Iterator[Line]:

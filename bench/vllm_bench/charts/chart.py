@@ -7,7 +7,7 @@ A chart's colours are names, which each theme, light or dark, has a colour for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -147,6 +147,19 @@ class Heading:
     verdict: str
 
 
+def times_panel(title: str, lines: Sequence[Line], rules: Sequence[Rule] = ()) -> Panel:
+    """Return the panel of a time (ms), on a logarithmic axis where its values span a decade."""
+    words = f"{title} (ms)".replace(" schedule", "\nschedule")
+    panel = Panel(y=Axis(words=words, unit="ms"), lines=lines, rules=rules)
+    return replace(panel, y=replace(panel.y, log=log_times(panel.heights)))
+
+
+def upright_line(name: str, ends: Span) -> Line:
+    """Return the line of a ratio of 1, behind the rows of a panel."""
+    x, y = np.ones(2), np.array(ends)
+    return Line(name=name, x=x, y=y, role="thin", colour="ink", legend=None)
+
+
 # ---- the look: colours, dashes, marks, scales ----
 
 Theme = Mapping[str, str]
@@ -192,28 +205,16 @@ DARK: Theme = {
 SERIES, LEVELS = 7, 8
 # The names in matplotlib, and those in plotly.
 DASHES = (
-    ("-", "solid"),
-    ("--", "dash"),
-    ("-.", "dashdot"),
-    (":", "dot"),
+    *(("-", "solid"), ("--", "dash"), ("-.", "dashdot"), (":", "dot")),
     ((0, (5, 1, 1, 1, 1, 1)), "longdashdot"),
 )
 MARKS = (
-    ("o", "circle"),
-    ("s", "square"),
-    ("^", "triangle-up"),
-    ("D", "diamond"),
-    ("v", "triangle-down"),
-    ("P", "cross"),
-    ("X", "x"),
+    *(("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond")),
+    *(("v", "triangle-down"), ("P", "cross"), ("X", "x")),
 )
 CROSSES = (
-    ("x", "x-thin"),
-    ("+", "cross-thin"),
-    ("1", "y-down"),
-    ("2", "y-up"),
-    ("3", "y-left"),
-    ("4", "y-right"),
+    *(("x", "x-thin"), ("+", "cross-thin"), ("1", "y-down")),
+    *(("2", "y-up"), ("3", "y-left"), ("4", "y-right")),
 )
 FONT = "DejaVu Sans"  # comes with matplotlib
 # For names in Chinese, Japanese and Korean: those that systems bring along, in this order.

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ..records.text import ABSENT
 from ..summary.levels import Level
 from ..verdict.verdict import LEVELS
 from .against_load import levels_axis, percentile_lines, throughput_lines, times_of
-from .chart import Axis, Chart, Line, Panel, Role, Span, log_times, series_colour
+from .chart import Axis, Chart, Line, Panel, Role, Span, series_colour, times_panel, upright_line
 
 # By word: what the legend calls it, colour, place (of its mark), role. No two share a mark.
 LOOKS: dict[Word | None, tuple[str, str, int, Role]] = {
@@ -88,8 +87,8 @@ def _panel(level: LevelRows, rows: Sequence[Row], span: Span, *, several: bool) 
             span=ends[::-1],  # the first on top
         ),
         lines=[
-            _line(band, low, heights, "bars", until=high, colour="window"),
-            _line("no change", np.ones(2), np.array(ends), "thin", colour="ink", legend=None),
+            Line(name=band, x=low, y=heights, role="bars", until=high, colour="window"),
+            upright_line("no change", ends),
             *_marks(level, rows, span),
         ],
         beside=[(at, _beside(row)) for at, row in zip(heights, rows, strict=True)],
@@ -108,10 +107,6 @@ def _allowed(level: LevelRows, row: Row) -> Span:
         return 1 - row.measure.margin, 1 + row.measure.margin
     limit = row.limit / row.a if row.limit and row.a else 1.0
     return min(1.0, limit), max(1.0, limit)
-
-
-def _line(name: str, x: Any, y: Any, role: Role, **look: Any) -> Line:
-    return Line(name=name, x=x, y=y, role=role, **look)
 
 
 def _marks(level: LevelRows, rows: Sequence[Row], span: Span) -> Iterator[Line]:
@@ -292,9 +287,7 @@ def _times(sides: Sequence[Side], metric: str) -> Panel:
         for place, ((side, (name, levels)), q) in enumerate(looks)
         for line in percentile_lines(levels, f"{name}, p{q:g}", place, metric, q)
     ]
-    words = f"{TITLES[metric]} (ms)".replace(" schedule", "\nschedule")
-    panel = Panel(y=Axis(words=words, unit="ms"), lines=lines)
-    return replace(panel, y=replace(panel.y, log=log_times(panel.heights)))
+    return times_panel(TITLES[metric], lines)
 
 
 def _throughput(sides: Sequence[Side]) -> Panel:

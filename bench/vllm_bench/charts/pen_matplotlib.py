@@ -15,19 +15,7 @@ from PIL import Image
 
 from ..records.safe_file import replacing
 from ..stats.batches import Values
-from .chart import (
-    CROSSES,
-    DASHES,
-    LINE_ROWS,
-    MANY,
-    MARKS,
-    Band,
-    Chart,
-    Heading,
-    Line,
-    Panel,
-    Rule,
-)
+from .chart import CROSSES, DASHES, LINE_ROWS, MANY, MARKS, Band, Chart, Heading, Line, Panel, Rule
 from .picture.axes import legend_below, legend_next_to, scale
 from .picture.style import colour_of, in_style
 from .picture.words import TITLE_SIZE, drawable, subtitle_lines, title_lines
@@ -96,10 +84,8 @@ def _paper(chart: Chart, heading: Heading) -> tuple[Figure, list[Axes]]:
     width_in, count = WIDE_IN if chart.wide else WIDTH_IN, len(chart.panels)
     # Names of rows are wider than the numbers that others have on the left.
     names_in = ROW_NAMES_IN if chart.panels[0].beside else 0.0
-    title, subtitle = (
-        title_lines(heading.title, width_in),
-        subtitle_lines(heading, width_in - names_in),
-    )
+    title = title_lines(heading.title, width_in)
+    subtitle = subtitle_lines(heading, width_in - names_in)
     head_in = 0.3 * title.count("\n") + 0.17 * subtitle.count("\n")
     height_in = (chart.panel_in or (4.0 if count == 1 else 2.8)) * count + 1.4 + head_in
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
@@ -124,12 +110,8 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
         _draw_line(axes, line, 1.6 if chart.wide else 2.2)
         if chart.wide and place == 0 and line.role == "steps":
             # Only the first: two backgrounds over each other would mix to a third colour.
-            ground: dict[str, Any] = {
-                "color": colour_of(line.colour),
-                "alpha": 0.15,
-                "linewidth": 0,
-            }
-            axes.fill_between(line.x, line.y, step="post", **ground)
+            ground: dict[str, Any] = {"alpha": 0.15, "linewidth": 0, "step": "post"}
+            axes.fill_between(line.x, line.y, color=colour_of(line.colour), **ground)
     for rule in (rule for rule in panel.rules if not rule.upright):
         _draw_objective(axes, rule)
     _draw_beside(axes, panel)

@@ -23,7 +23,7 @@ from .by_class.fairness import fairness_chart
 from .by_class.levels import classes_against_load
 from .capacity import pareto_chart, search_chart
 from .chart import Chart, Heading
-from .distributions import DRAWN, Curves, by_class, curves_of, distribution, overlay
+from .distributions import DRAWN, Curves, applying, by_class, curves_of, distribution, overlay
 from .effects import effects_chart, load_overlays
 from .over_time import PICTURE, Room
 from .sessions.jobs import jobs_chart
@@ -111,7 +111,7 @@ def _distributions(
     name: str, run: RunSummary, level: Level, curves: Mapping[int, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run, with those of its level's other runs."""
-    for metric in DRAWN if run.thinking else [m for m in DRAWN if m != "ttfa_ms"]:
+    for metric in applying(DRAWN, thought=run.thinking is not None):
         head = headline_metric(metric, run.load)
         over = heading(f"{_title(metric, run.load)}: {name}, {run.load.words}", [run])
         chart, why_not = None, run.absent.get(head, "")
@@ -126,8 +126,7 @@ def _class_distributions(
     name: str, run: RunSummary, curves: Mapping[str, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run's classes; nothing where it has none."""
-    drawn = OVERLAID if run.thinking else [m for m in OVERLAID if m != "ttfa_ms"]
-    for metric in drawn if curves else ():
+    for metric in applying(OVERLAID, thought=run.thinking is not None) if curves else ():
         over = heading(f"{_title(metric, run.load)} by class: {name}, {run.load.words}", [run])
         why_not = run.absent.get(headline_metric(metric, run.load), "no class has any")
         chart = by_class(run, curves, metric)
@@ -153,8 +152,7 @@ def fairness_pictures(runs: Sequence[DrawnRun]) -> Iterator[Picture]:
 
 def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
     base, load, runs = slug(name), series.levels[0].load, series.runs
-    think = any(run.thinking for run in runs)
-    for metric in OVERLAID if think else [m for m in OVERLAID if m != "ttfa_ms"]:
+    for metric in applying(OVERLAID, thought=any(run.thinking for run in runs)):
         several = sum(headline_metric(metric, load) in found for found in curves.values()) > 1
         by = "request rate" if load.is_open else "streams"
         over = heading(f"{_title(metric, load)}: {name}, by {by}", runs)

@@ -95,9 +95,9 @@ def _grounds(window: Window | None, end_s: float, shown: Span) -> Iterator[Band]
 
 def _placed(lines: Iterable[Line | None], first: int = 0) -> tuple[Line, ...]:
     """Return the lines that exist, each with its own colour, dashes and mark."""
-    found = enumerate(line for line in lines if line is not None)
+    found = [line for line in lines if line is not None]
     return tuple(
-        replace(line, place=place, colour=series_colour(first + place)) for place, line in found
+        replace(line, place=at, colour=series_colour(first + at)) for at, line in enumerate(found)
     )
 
 
@@ -135,10 +135,7 @@ def _times(facts: Facts, room: Room) -> Panel:
     Dots of requests that the figures are not of are pale.
     """
     metric = headline_metric("ttft_ms" if facts.streaming else "latency_ms", facts.load)
-    kinds = [
-        *_of_classes(facts),
-        (~facts.counted, ("outside the window", "pale")),
-    ]
+    kinds = [*_of_classes(facts), (~facts.counted, ("outside the window", "pale"))]
     found = (_dots(facts, metric, of, look, room.dots) for of, look in kinds)
     dots = [line for line in found if line is not None]
     top = ABOVE * max((float(line.y.max()) for line in dots), default=1.0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..figures.absent import Why
-from ..figures.digits import short
+from ..figures.digits import interval_words, short
 from ..records.text import printable
 from ..scenario.load import Load
 from ..stats.batches import Interval
@@ -127,11 +127,7 @@ def _words(one: Slowdown) -> str:
 def _interval(found: Interval | None) -> str:
     if found is None or (found.low <= 0 and not found.bounded):
         return " (no interval)"
-    if found.low <= 0:
-        return f" (≤ {short(found.high)})"
-    if not found.bounded:
-        return f" (≥ {short(found.low)})"
-    return f" ({short(found.low)} to {short(found.high)})"
+    return f" (≤ {short(found.high)})" if found.low <= 0 else f" ({interval_words(found)})"
 
 
 def _spread(found: Apart) -> str:

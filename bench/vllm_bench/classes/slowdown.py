@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 
 from ..figures.digits import needs
 from ..figures.metrics import IN_A_CELL, TITLES, headline_metric
@@ -151,7 +152,8 @@ def apart(found: Sequence[Slowdown], percentile: float) -> Apart | None:
     known = [(s.ratio, s) for s in found if s.percentile == percentile and s.ratio is not None]
     if len(known) < 2:
         return None
-    (high, worst), (low, best) = max(known, key=_first), min(known, key=_first)
+    first = itemgetter(0)
+    (high, worst), (low, best) = max(known, key=first), min(known, key=first)
     return Apart(percentile, worst.class_name, best.class_name, high / low, told_apart(worst, best))
 
 
@@ -160,7 +162,3 @@ def told_apart(more: Slowdown, less: Slowdown) -> bool | None:
     if more.interval is None or less.interval is None:
         return None
     return more.interval.low > less.interval.high
-
-
-def _first(pair: tuple[float, Slowdown]) -> float:
-    return pair[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from ..figures.absent import observed
 from ..figures.digits import counted
 from ..figures.machines.machine import machines_in_words
 from ..records.text import printable
@@ -100,9 +101,8 @@ def other_hardware(a: Side, b: Side) -> str | None:
 
 def _gpus(run: RunSummary) -> str | None:
     """Return the GPUs that were sampled, as `2 x NVIDIA H100`."""
-    found = run.info.observed.get("gpu") if run.info else None
-    gpus = found.get("gpus") if isinstance(found, dict) else None
-    names = Counter(printable(gpu.get("name"), 80) for gpu in gpus or [] if gpu.get("name"))
+    gpus = observed(run.info, "gpu").parts("gpus")
+    names = Counter(printable(gpu.get("name"), 80) for gpu in gpus if gpu.get("name"))
     return ", ".join(f"{number} x {name}" for name, number in sorted(names.items())) or None
 
 

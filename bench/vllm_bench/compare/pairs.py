@@ -62,9 +62,8 @@ class Matched:
 def matched(a: Side, b: Side) -> list[Matched]:
     """Return the levels that both sides have, by scenario and rising load."""
     ids = _experiments(a.runs), _experiments(b.runs)
-    named = (
-        {of: of if of in ids[0] & ids[1] else None for of in ids[0] | ids[1]} if all(ids) else {}
-    )
+    shared = ids[0] & ids[1]
+    named = {of: of if of in shared else None for of in ids[0] | ids[1] if all(ids)}
     ours, theirs = _by_key(a.runs, named), _by_key(b.runs, named)
     found: dict[tuple[str, Load], _Level] = {}
     for key in dict.fromkeys([*ours, *theirs]):
@@ -142,8 +141,8 @@ def _made_again(run: RunSummary, runs: Sequence[RunSummary]) -> bool:
 
 def plan_of(run: RunSummary) -> str | None:
     """Return the hash of what a run sent; None where it isn't known."""
-    found = run.plan("sha256")
-    return found if isinstance(found, str) else None
+    found: str | None = run.plan("sha256")
+    return found
 
 
 # ---- pairs ----
@@ -231,10 +230,8 @@ def why_not(pair: Pair) -> str | None:
 
 
 def _faults(pair: Pair) -> Iterator[str]:
-    both = {(run.folder, run.name) for run in pair.a.runs} & {
-        (run.folder, run.name) for run in pair.b.runs
-    }
-    if both:
+    a, b = ({(run.folder, run.name) for run in unit.runs} for unit in (pair.a, pair.b))
+    if a & b:
         yield "the same run on both sides: name two different sets of runs"
     yield from filter(None, map(fault_of, (*pair.a.runs, *pair.b.runs)))
     yield from _lengths_apart(pair)

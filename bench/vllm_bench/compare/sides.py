@@ -12,11 +12,10 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..records.find_runs import Asked, choose, find_runs, head_of, label_of
-from ..records.text import printable
+from ..records.text import listed, printable
 from .theirs import is_vllm
 
 LABEL = "label:"  # before a word that is meant as one
-MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,8 @@ def history(nights: str, candidate: str, results_dir: Path) -> tuple[Named, Name
     lying = _side(nights, _Asked("--history", results_dir, labels, every=True))
     for side in (lying, found):
         if side.files:
-            raise UsageError(
-                f"--history takes runs of bench.py: {printable(side.files[0])} is none"
-            )
+            wrong = printable(side.files[0])
+            raise UsageError(f"--history takes runs of bench.py: {wrong} is none")
     own = {_identity(path) for path in found.runs}
     kept = tuple(path for path in lying.runs if _identity(path) not in own)
     return dataclasses.replace(lying, runs=kept), found
@@ -172,9 +170,8 @@ def _refuse_shared(a: Named, b: Named) -> None:
     shared = [path for path in (*b.runs, *b.files) if _identity(path) in of_a]
     if not shared:
         return
-    named = ", ".join(printable(path.stem) for path in shared[:MOST_NAMED])
-    more = f" and {len(shared) - MOST_NAMED} more" if len(shared) > MOST_NAMED else ""
-    raise UsageError(f"A and B have the same runs ({named}{more}): each must be on one side")
+    named = listed([printable(path.stem) for path in shared])
+    raise UsageError(f"A and B have the same runs ({named}): each must be on one side")
 
 
 def _no_such(word: str, asked: _Asked) -> str:

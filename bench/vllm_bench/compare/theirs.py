@@ -7,7 +7,7 @@ A file has one result, or with --append-result one a line. Ours are the same in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,7 @@ def read_results(path: Path) -> list[Result]:
     if path.suffix not in (".json", ".jsonl"):
         raise RecordsError(f"{path}: not a JSON of `vllm bench serve`")
     try:
-        data = read_regular(path, MOST_BYTES)
-        found = _parsed(data)
+        found = _parsed(read_regular(path, MOST_BYTES))
     except OSError as e:
         raise RecordsError(f"{path}: can't be read: {e.strerror}") from e
     except ValueError as e:
@@ -72,7 +71,8 @@ def _parsed(data: bytes) -> list[Any]:
 
 def told(name: str, result: Result) -> Told:
     """Return what a result tells of the measures."""
-    known = {measure: value for measure, keys in KEYS.items() for value in _first(result, keys)}
+    found = {measure: _first(result, keys) for measure, keys in KEYS.items()}
+    known = {measure: value for measure, value in found.items() if value is not None}
     done, failed = _number(result.get("completed")), _number(result.get("failed"))
     asked = _number(result.get("num_prompts")) if failed is None else (done or 0) + failed
     if done is not None and asked:
@@ -80,9 +80,8 @@ def told(name: str, result: Result) -> Told:
     return Told(name, _load(result), known)
 
 
-def _first(result: Result, keys: Sequence[str]) -> Iterator[float]:
-    values = (value for key in keys if (value := _number(result.get(key))) is not None)
-    yield from [value for value in [next(values, None)] if value is not None]
+def _first(result: Result, keys: Sequence[str]) -> float | None:
+    return next((value for key in keys if (value := _number(result.get(key))) is not None), None)
 
 
 def _number(value: object) -> float | None:

@@ -134,9 +134,8 @@ def value(row: Row, figure: float | None) -> str:
 def plus_minus(level: LevelRows, row: Row) -> tuple[str, str]:
     """Return, for A and B, half of the mean's 95 % interval over the pairs; empty: too few."""
     sides = ([pair.a for pair in level.pairs], [pair.b for pair in level.pairs])
-    return _half([u.value(row.measure) for u in sides[0]]), _half(
-        [u.value(row.measure) for u in sides[1]]
-    )
+    a, b = (_half([unit.value(row.measure) for unit in side]) for side in sides)
+    return a, b
 
 
 def _half(values: Sequence[float | None]) -> str:

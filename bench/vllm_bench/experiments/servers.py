@@ -21,7 +21,6 @@ from ..scenario.secrets import MASK, is_secret_key
 from .state import Asked
 
 WHERE = ("host", "port", "api_key")  # of what is asked: no setting that is compared
-KEY_NAME = "VLLM_API_KEY"
 
 Wait = Callable[[float], None]  # called between looks, with the seconds since the start
 
@@ -120,17 +119,13 @@ class Started:
 
     def scenario(self, scenario: Scenario) -> Scenario:
         """Return it with this server's address, key and model."""
-        found: dict[str, object] = {"base_url": self.settings.base_url}
-        if self.settings.api_key and scenario.api_key_env is None:
-            found["api_key_env"] = KEY_NAME
         names = served_names(self.settings)
         if names and scenario.model not in names and not self.keep_model:
-            found["model"] = names[0]
-        return scenario.model_copy(update=found)
+            scenario = scenario.model_copy(update={"model": names[0]})
+        return self.settings.reached_by(scenario)
 
     def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
-        key = self.settings.api_key
-        return {**environ, KEY_NAME: key} if key else environ
+        return {**environ, **self.settings.key}
 
     def check_port(self) -> None:
         ServerProcess(self.settings, Path(os.devnull)).check_port()

@@ -13,14 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..launch.left_behind import Process
-from ..records.beside.going_on import (
-    Kept,
-    KeptError,
-    checksum,
-    read_kept,
-    readable,
-    write_kept,
-)
+from ..records.beside.going_on import Kept, KeptError, checksum, read_kept, readable, write_kept
 from ..records.text import printable
 from ..scenario.scenario import Scenario
 from .visits import FEWEST_FOR_A_WORD, Side, Visit, left

@@ -79,7 +79,6 @@ def why_no_rows(info: RunInfo | None, sampler: Sampler, what: str) -> Why:
     """Return why a run has no rows of a sampler; `what` names them, as `GPUs`."""
     found = observed(info, sampler)
     if found.sampled and found.noted.get("rows"):
-        return Why(
-            f"{printable(found.noted.get('file', 'their file'))} is missing next to the rows"
-        )
+        missing = printable(found.noted.get("file", "their file"))
+        return Why(f"{missing} is missing next to the rows")
     return Why(found.problem() or f"{what} were not sampled in this run")

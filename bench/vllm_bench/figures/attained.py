@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,11 @@ class Attainment:
         return tuple(o for o in self.outcomes if o.word == "not shown")
 
     @property
+    def failing(self) -> str:
+        """Those missed, and those not shown with what it takes, in words."""
+        return "; ".join(o.short_words for o in (*self.missed, *self.not_shown))
+
+    @property
     def on_shares(self) -> tuple[Outcome, ...]:
         """The outcomes of objectives on a share of the requests, or of the jobs: not on rates."""
         return tuple(o for o in self.outcomes if isinstance(o, Outcome))
@@ -95,11 +101,8 @@ class Attainment:
         None: none came, it is unmeasured, there are objectives on rates alone, or each class has
         its own: a mean over classes would hide the one that was served badly.
         """
-        if not self.arrivals or not self.on_requests or self.unmeasured is not None:
-            return None
-        if self.by_class:
-            return None
-        return self.good / self.arrivals
+        none = not self.arrivals or not self.on_requests or self.unmeasured is not None
+        return None if none or self.by_class else self.good / self.arrivals
 
     @property
     def interval(self) -> Interval | None:
@@ -140,9 +143,7 @@ def _of_classes(facts: Facts, own: Attainment | None) -> Attainment | None:
 
 def tier_attainments(facts: Facts) -> dict[str, Attainment]:
     """Return which objectives a run met of each of its scenario's `slo_tiers`, by their names."""
-    tiers = facts.setting("slo_tiers")
-    if not isinstance(tiers, Mapping):
-        return {}
+    tiers = facts.setting("slo_tiers") or {}
     asked = {printable(name, 32): _objectives(facts, slo) for name, slo in tiers.items()}
     return {name: _attained(facts, of_tier) for name, of_tier in asked.items() if of_tier}
 
@@ -204,7 +205,7 @@ def _share(facts: Facts, objective: Objective, within: NDArray[np.bool_]) -> Sha
 
 
 def run_objectives(facts: Facts) -> tuple[Objective | RateObjective, ...]:
-    """Return the objectives of a run; none where its settings have none that can be read.
+    """Return the objectives of a run.
 
     In an open loop those on TTFT and latency are judged from the schedule. With classes those of
     the run as a whole are on rates: its other ones are each class's, unless it has its own.
@@ -213,16 +214,14 @@ def run_objectives(facts: Facts) -> tuple[Objective | RateObjective, ...]:
     return tuple(o for o in found if isinstance(o, RateObjective)) if facts.classes else found
 
 
-def _objectives(facts: Facts, slo: object) -> tuple[Objective | RateObjective, ...]:
-    try:
-        found = objectives_of(slo) if isinstance(slo, Mapping) else ()
-    except (TypeError, ValueError):
-        return ()
+def _objectives(
+    facts: Facts, slo: Mapping[str, Any] | None
+) -> tuple[Objective | RateObjective, ...]:
     return tuple(
         replace(one, metric=one.metric and headline_metric(one.metric, facts.load))
         if isinstance(one, Objective)
         else one
-        for one in found
+        for one in objectives_of(slo or {})
     )
 
 

@@ -1,10 +1,11 @@
-"""Numbers as text for tables, with the digits that matter; and a Markdown table."""
+"""Numbers as text for tables, with the digits that matter; Markdown's tables and lists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..records.text import ABSENT
+from ..stats.batches import Interval
 from ..stats.distribution import Distribution, min_samples
 
 
@@ -33,6 +34,11 @@ def needs(percentile: float) -> str:
     return f"needs {min_samples(percentile)}"
 
 
+def interval_words(found: Interval, show: Callable[[float], str] = short) -> str:
+    """Return `100 to 140`, or `≥ 100` where there is no upper bound."""
+    return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
+
+
 def spread(found: Distribution | None) -> str:
     """Return `mean (min to max)` of counts, or the one value that all have."""
     if found is None:
@@ -45,3 +51,8 @@ def spread(found: Distribution | None) -> str:
 def markdown_table(rows: Iterable[Iterable[str]]) -> str:
     """Return rows as a Markdown table; the first is the headings, the second their rule."""
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def markdown_list(items: Iterable[str]) -> str:
+    """Return lines as a Markdown list."""
+    return "\n".join(f"- {item}" for item in items)

@@ -219,10 +219,6 @@ class Facts(OfRun):
     def counted_rows(self) -> Rows:
         return self.frame.of(self.counted)
 
-    @property
-    def left_out(self) -> int:
-        return self.rows - len(self.counted_rows)
-
     @cached_property
     def measured(self) -> NDArray[np.bool_]:
         """Whether each row counts and succeeded: the only rows whose times are compared."""

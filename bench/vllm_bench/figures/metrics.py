@@ -68,10 +68,6 @@ def _tokens_per_chunk(facts: Facts) -> Sample:
     return _of_rows(facts, chunks, facts.measured & (events > 0))
 
 
-def _send_lag(facts: Facts) -> Sample:
-    return _of_rows(facts, facts.frame["send_lag_ms"], facts.counted)
-
-
 def _thinking_tokens(facts: Facts) -> Sample:
     thought = facts.measured & facts.frame.has("thoughts")
     return _of_rows(facts, facts.frame["thinking_tokens"].astype(np.float64), thought)
@@ -107,7 +103,10 @@ METRICS: tuple[Metric, ...] = (
         "answer_tpot_ms",
         "answer TPOT",
         "time per token of an answer after its first, of replies with thoughts",
-        lambda facts: _of_rows(facts, answer_tpot_ms(facts.frame), facts.measured),
+        # Of several choices one may answer while another still thinks.
+        lambda facts: _of_rows(
+            facts, answer_tpot_ms(facts.frame), facts.measured & (facts.choices == 1)
+        ),
     ),
     Metric("latency_ms", "latency", "latency, from the send to the event that ended the reply"),
     Metric(
@@ -129,7 +128,7 @@ METRICS: tuple[Metric, ...] = (
         "send_lag_ms",
         "send lag",
         "the client's own lateness, over the counted requests, failures too",
-        _send_lag,
+        lambda facts: _of_rows(facts, facts.frame["send_lag_ms"], facts.counted),
     ),
     Metric("job_s", "job", "a session's first send to the end of its last turn", _job("job_s")),
     Metric(

@@ -180,9 +180,9 @@ class Outcome(Judged):
     @property
     def more(self) -> str | None:
         needed = self.more_needed
-        return (
-            None if needed is None else f"about {needed:,} {self._unit}{'s' * (needed != 1)} more"
-        )
+        if needed is None:
+            return None
+        return f"about {needed:,} {self._unit}{'s' * (needed != 1)} more"
 
     @property
     def _unit(self) -> str:
@@ -274,24 +274,17 @@ class RateOutcome(Judged):
 
 
 def objectives_of(slo: Mapping[str, Any]) -> tuple[Objective | RateObjective, ...]:
-    """Return the objectives in a run's settings. Raises ValueError where they are damaged."""
+    """Return the objectives in a run's settings."""
     found: list[Objective | RateObjective] = []
     for metric in TIMES:
-        limits = _mapping(slo, metric)
+        limits = slo.get(metric) or {}
         found += [
-            Objective(metric, percentile_of(str(name)) / 100, float(limit))
+            Objective(metric, percentile_of(name) / 100, float(limit))
             for name, limit in sorted(limits.items(), key=lambda item: percentile_of(item[0]))
         ]
     rate = slo.get("success_rate")
     found += [] if rate is None else [Objective(None, float(rate), None)]
     for name in get_args(RateMetric):
-        least = _mapping(slo, name).get("min")
+        least = (slo.get(name) or {}).get("min")
         found += [] if least is None else [RateObjective(name, float(least))]
     return tuple(found)
-
-
-def _mapping(slo: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = slo.get(key) or {}
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{key}: not a mapping")  # noqa: TRY004
-    return found

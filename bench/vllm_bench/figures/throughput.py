@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -178,9 +178,7 @@ class Service:
     """What a class of users got of the server in the steady window."""
 
     tokens: float  # prompt tokens that no cache had, and twice the output tokens: of successes
-    promise: (
-        Promise  # what its weight is of: the arrivals (or streams) of all, or streams of its own
-    )
+    promise: Promise  # what its weight is of: arrivals (streams) of all, or streams of its own
     weight: float
     # Of the window: when a request of it was in flight without its first token; None: not streamed.
     waiting: float | None
@@ -192,8 +190,7 @@ def service(facts: Facts) -> Service | None:
     Of a reply that doesn't say how much of its prompt was cached, all of it counts as fresh.
     """
     done, window = window_throughput(facts, facts.window), facts.window
-    every = facts.of.setting("classes") if facts.of else None
-    asked = every.get(facts.class_name) if isinstance(every, Mapping) else None
+    asked = (facts.of.setting("classes") or {}).get(facts.class_name) if facts.of else None
     if done is None or window is None or done.output_tokens is None or not asked:
         return None
     promise: Promise = "share" if asked.get("share") else "streams"

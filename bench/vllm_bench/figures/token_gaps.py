@@ -26,9 +26,7 @@ class TokenReads:
     """The reads that brought tokens to a run's successes, request after request."""
 
     t_ns: NDArray[np.int64]  # their stamps, from the run's start
-    tokens: NDArray[
-        np.float32
-    ]  # tokens that each brought; where `exact` is false, partly an average
+    tokens: NDArray[np.float32]  # that each brought; where `exact` is false, partly an average
     wait_ms: Values  # since the read before it; NaN: the first of its request
     exact: bool  # the server reported how many tokens each event had
     requests: NDArray[np.int32]  # request_index of each request that has reads, in their order

@@ -43,9 +43,8 @@ def closed_window(frame: Rows, streams: float) -> Window | None:
     It ends when the first stream finds no more work, or with the last send of all, where each has a
     session whose next turn waits.
     """
-    rows = frame.of(np.lexsort((frame["t_scheduled_s"], frame["stream_index"])))
-    stream, end_s = rows["stream_index"], rows["t_end_s"]
-    begins = np.flatnonzero(np.diff(stream, prepend=-1))  # each stream's first request
+    rows, begins = _by_stream(frame)
+    end_s = rows["t_end_s"]
     if streams <= 0 or begins.size < streams:
         return None
     lasts = np.append(begins[1:], len(rows)) - 1
@@ -56,11 +55,15 @@ def closed_window(frame: Rows, streams: float) -> Window | None:
 
 def _streams_begun_s(frame: Rows, streams: float) -> float:
     """Return when a closed loop's last stream had ended its first request; 0: not all began."""
+    rows, begins = _by_stream(frame)
+    all_begun = 0 < streams <= begins.size
+    return float(rows["t_end_s"][begins].max()) if all_begun else 0.0
+
+
+def _by_stream(frame: Rows) -> tuple[Rows, NDArray[np.intp]]:
+    """Return rows stream by stream, each in its order, and where each stream begins."""
     rows = frame.of(np.lexsort((frame["t_scheduled_s"], frame["stream_index"])))
-    begins = np.flatnonzero(np.diff(rows["stream_index"], prepend=-1))
-    if streams <= 0 or begins.size < streams:
-        return 0.0
-    return float(rows["t_end_s"][begins].max())
+    return rows, np.flatnonzero(np.diff(rows["stream_index"], prepend=-1))
 
 
 def last_send_s(rows: Rows) -> float:

@@ -28,6 +28,7 @@ from ..launcher import (
     asked_of,
     problem_with,
 )
+from ..scenario.scenario import Scenario
 from ..scenario.secrets import (
     MASK,
     OF_THE_ENVIRONMENT,
@@ -42,6 +43,7 @@ DEFAULT_PORT = 8000
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 VARIABLES = (*SETTINGS, *SECRETS, *OF_COMPOSE, *OF_THE_LAUNCHER, "EXTRA_ARGS")
 MOST_VALUE = 4096  # characters of a value
+API_KEY = "VLLM_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,19 @@ class Settings:
     def api_key(self) -> str | None:
         """The key that clients must send, if any."""
         given = self.asked.get("api_key", "").split()
-        return given[0] if given else self.environ.get("VLLM_API_KEY") or None
+        return given[0] if given else self.environ.get(API_KEY) or None
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The variable with that key, for clients."""
+        return {API_KEY: self.api_key} if self.api_key else {}
+
+    def reached_by(self, scenario: Scenario) -> Scenario:
+        """Return the scenario with this server's address, and its key unless it names another."""
+        here = {"base_url": self.base_url}
+        if self.api_key and scenario.api_key_env is None:
+            here["api_key_env"] = API_KEY
+        return scenario.model_copy(update=here)
 
 
 def read_env(path: Path, environ: Mapping[str, str] | None = None) -> Settings:

@@ -24,6 +24,7 @@ MOST_BYTES = 64 << 20  # of a log: uvicorn's line for each request of a long run
 PIPE_BYTES = 1 << 20  # so that a pause of this process doesn't hold the server up
 TAIL_BYTES = 256 << 10  # of a log that are searched for what went wrong
 SHOWN_LINES = 10
+LAST_WORDS_S = 5.0  # for what an ended server has said; its engine may hold the pipe
 MOST_SHOWN = 500  # characters of a line that is shown
 # name: value, name='value', 'name': ['value']: of keys that a file named by --config may hold.
 NAMED = re.compile(
@@ -59,12 +60,12 @@ class MaskedLog:
         self._thread = threading.Thread(target=self._copy, args=(output,), daemon=True)
         self._thread.start()
 
-    def close(self, limit_s: float = 5.0) -> None:
+    def close(self) -> None:
         """Wait until all that was said is in the file: where nobody holds the pipe, at once."""
         if self._thread is None:
             self._file.close()
         else:
-            self._thread.join(limit_s)
+            self._thread.join(LAST_WORDS_S)
 
     def _copy(self, output: IO[bytes]) -> None:
         room = MOST_BYTES
@@ -105,10 +106,10 @@ def tail_of(log: Path) -> list[str]:
     return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
-def last_lines(log: Path, secrets: tuple[str, ...] = (), count: int = SHOWN_LINES) -> list[str]:
+def last_lines(log: Path, secrets: tuple[str, ...] = ()) -> list[str]:
     """Return what to show of a log: the line that says what failed, then the last ones."""
     lines = tail_of(log)
-    last = lines[-count:]
+    last = lines[-SHOWN_LINES:]
     telling = telling_line(lines)
     chosen = (
         [telling, *(line for line in last if not telling.startswith(bare(line)))] if lines else []

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -98,7 +98,7 @@ class ServerProcess:
         self.check_port()
         self._had_port = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with _uninterrupted():  # nothing comes between the process and its place here
+        with INTERRUPTS.put_off():  # nothing comes between the process and its place here
             self._output = MaskedLog(self.log, self.settings.secrets)
             self._began_s, self._began_wall_s = time.monotonic(), time.time()
             try:
@@ -165,7 +165,7 @@ class ServerProcess:
             while self.is_alive and time.monotonic() < give_up_s:
                 time.sleep(0.02)
         finally:  # at once, where a signal breaks off the waiting
-            with _uninterrupted():
+            with INTERRUPTS.put_off():
                 self._kill_all()
 
     def last_lines(self) -> list[str]:
@@ -205,7 +205,7 @@ class ServerProcess:
     def _failed(self, what: str) -> StartFailedError:
         status = self._status()
         if status is not None and self._output is not None:
-            self._output.close(1.0)  # its last words
+            self._output.close()  # its last words
         lines = self.last_lines()
         code = "" if status is None else f" ({_ending(status)})"
         words = masked(what, self.settings.secrets)
@@ -260,16 +260,6 @@ class ServerProcess:
     def _port_is_free(self) -> bool:
         """Whether it is, where this server had it; a stranger's is told at the next start."""
         return not self._had_port or is_free(self.settings.host, self.settings.port)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let a signal that comes inside the block raise KeyboardInterrupt after it."""
-    before = INTERRUPTS.asked
-    with INTERRUPTS.counted():
-        yield
-    if INTERRUPTS.asked > before:
-        raise KeyboardInterrupt
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -68,7 +68,9 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
     summaries = sorted_summaries([run.summary for run in runs])
     drawn = {id(run.summary): run for run in runs}
     # What was asked for last comes first, classes alone after all mixes.
-    newest = sorted(all_series(runs), key=lambda one: _newest(one[1]), reverse=True)
+    newest = sorted(
+        all_series(runs), key=lambda one: max(run.began_s for run in one[1].runs), reverse=True
+    )
     named = sorted(newest, key=lambda one: one[1].runs[0].plan("alone") is not None)
     fair = fairness([series for _, series in named])
     sections = {
@@ -95,10 +97,6 @@ def to_html(runs: Sequence[DrawnRun]) -> str:
         scripts={name: Markup(text) for name, text in sources.items()},  # noqa: S704
         data=Markup(script_json(charts)),  # noqa: S704
     )
-
-
-def _newest(series: Series) -> float:
-    return max(run.began_s for run in series.runs)
 
 
 def _section(
@@ -154,12 +152,8 @@ def _tables(runs: Sequence[RunSummary]) -> dict[str, Table | None]:
 
 def _lines(series: Series) -> list[str]:
     """Return what is said under the table of levels."""
-    return [
-        *answer_lines(series),
-        *stability_lines(series),
-        *repeat_lines(series),
-        *unbounded(series),
-    ]
+    told = (answer_lines, stability_lines, repeat_lines, unbounded)
+    return [line for lines in told for line in lines(series)]
 
 
 def _class_charts(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from ..figures.digits import needs, short
+from ..figures.digits import interval_words, needs, short
 from ..figures.machines.side import MachineSide
 from ..figures.metrics import TITLES
 from ..records.row import Column as Figure
@@ -17,7 +17,7 @@ from ..stats.distribution import min_samples
 from ..summary.levels import Series
 from ..summary.summary import ErrorGroup, RunSummary, Turn
 from ..tables.columns import BY_NAME, REPEATED, SUMMARY_COLUMNS
-from ..tables.group import Group, Where, groups_of, interval_words, lacking, mark, word_on
+from ..tables.group import Group, Where, groups_of, lacking, mark, word_on
 from ..tables.level_columns import LEVEL_COLUMNS, LevelRow, level_rows, over_runs
 from ..tables.level_lines import level_words
 from ..tables.machines.machine_lines import lost, shown
@@ -80,6 +80,16 @@ def figure_cell(value: Value, otherwise: str = "", small: str = "") -> Cell:
     if isinstance(value, int | float):
         return Cell(number(value), value, small)
     return Cell(otherwise or ABSENT)
+
+
+def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
+    """Return a column of the values at a path of attributes."""
+    return Column(heading, doc, lambda row: figure_cell(follow(row, path)), group)
+
+
+def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
+    """Return a column of the untrusted text at a path of attributes."""
+    return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
 
 
 def marked(cell: Cell, runs: Sequence[RunSummary], column: str) -> Cell:
@@ -196,10 +206,6 @@ def _runs(row: LevelRow) -> Cell:
     return Cell(str(every) if counted == every else f"{counted} of {every}", counted)
 
 
-def _goodput(row: LevelRow) -> Cell:
-    return figure_cell(row.level.attainment.goodput_per_s if row.level.attainment else None)
-
-
 LEVELS: tuple[Column[LevelRow], ...] = (
     Column("load", DOCS["load"], lambda r: Cell(level_words(r.level), r.level.load.value), look=""),
     Column("runs", f"{DOCS['runs_counted']}, of all", _runs),
@@ -207,7 +213,7 @@ LEVELS: tuple[Column[LevelRow], ...] = (
         "verdict", DOCS["verdict"], lambda r: _verdict(r.level.verdict, r.level.reasons), look=""
     ),
     Column("met by %", f"attainment: {DOCS['attainment']}", _attained, "objectives"),
-    Column("goodput/s", DOCS["goodput_per_s"], _goodput, "objectives"),
+    _number("goodput/s", DOCS["goodput_per_s"], "level.attainment.goodput_per_s", "objectives"),
     Column("TTFT is", DOCS["ttft_stability"], lambda r: Cell(r.state or ABSENT, r.state), look=""),
     Column("cached %", DOCS["prefix_cache_hit_rate"], lambda r: _percent(r.level.hit_rate)),
 )
@@ -249,16 +255,6 @@ class OfRun(Generic[Row]):
 
     run: RunSummary
     part: Row
-
-
-def _number(heading: str, doc: str, path: str, group: str = "") -> Column[Any]:
-    """Return a column of the values at a path of attributes."""
-    return Column(heading, doc, lambda row: figure_cell(follow(row, path)), group)
-
-
-def _words(heading: str, doc: str, path: str, look: str = "") -> Column[Any]:
-    """Return a column of the untrusted text at a path of attributes."""
-    return Column(heading, doc, lambda row: Cell(printable(follow(row, path))), look=look)
 
 
 TTFT, PROMPT = "TTFT ms", "prompt"

@@ -130,20 +130,23 @@ def _tier(tier: str, level: Level) -> Cell:
     """Return whether a level met a tier's objectives, and which ones it didn't."""
     found = level.tiers.get(tier)
     if found is None:
-        why = level.invalid or "its runs had other objectives"
-        return Cell(f"✗ {ABSENT}", look="missed", more=why)
+        return _not_judged(level)
     mark, look = MARK[found.word]
     failing = ", ".join(o.objective.words for o in found.missed or found.not_shown)
     words = "; ".join(outcome.words for outcome in found.outcomes)
     return Cell(f"{mark} {failing or 'met'}", look=look, more=words)
 
 
+def _not_judged(level: Level) -> Cell:
+    why = level.invalid or "its runs had other objectives"
+    return Cell(f"✗ {ABSENT}", look="missed", more=why)
+
+
 def _met(objective: Objective | RateObjective, level: Level) -> Cell:
     outcomes = level.attainment.outcomes if level.attainment else ()
     outcome = next((o for o in outcomes if o.objective == objective), None)
     if outcome is None:
-        why = level.invalid or "its runs had other objectives"
-        return Cell(f"✗ {ABSENT}", look="missed", more=why)
+        return _not_judged(level)
     mark, look = MARK[outcome.word]
     figure = "not measured" if outcome.unmeasured or outcome.interval is None else outcome.figure
     return Cell(f"{mark} {figure}", look=look, more=outcome.words)

@@ -9,11 +9,11 @@ from ..charts.effects import effects_apart, overlays_apart
 from ..charts.pen_plotly import for_page
 from ..compare import words
 from ..compare.compare import compare
-from ..compare.comparison import Comparison, LevelRows, Row
+from ..compare.comparison import LevelRows, Row
 from ..compare.pairs import Side
 from ..records.text import ABSENT, printable
 from ..summary.summary import RunSummary
-from .tables import Cell, Column, Table, table
+from .tables import Cell, Column, table
 
 LEAST_P = 0.001
 
@@ -45,7 +45,9 @@ def which_is_better(runs: Sequence[RunSummary]) -> dict[str, Any] | None:
         "a": words.shown_name(found.a),
         "b": words.shown_name(found.b),
         "answer": words.answer(found),
-        "differences": _differences(found),
+        "differences": [
+            tuple(map(printable, (one.what, one.a, one.b))) for one in found.differences
+        ],
         "levels": [_level(level) for level in found.levels],
         "notes": [printable(note, 500) for note in found.notes],
         "charts": {
@@ -55,14 +57,10 @@ def which_is_better(runs: Sequence[RunSummary]) -> dict[str, Any] | None:
     }
 
 
-def _differences(found: Comparison) -> list[tuple[str, str, str]]:
-    return [(printable(one.what), printable(one.a), printable(one.b)) for one in found.differences]
-
-
 def _level(level: LevelRows) -> dict[str, Any]:
     return {
         "title": words.level_title(level),
-        "table": _table(level),
+        "table": table(ROWS, level.rows),
         "lines": list(words.level_lines(level, smallest=False)),
     }
 
@@ -94,11 +92,8 @@ def _share(fraction: float | None) -> Cell:
     return Cell(words.share(fraction), fraction)
 
 
-MEASURE: Column[Row] = Column(
-    "measure", "what is compared", lambda row: Cell(words.measure_name(row)), look=""
-)
 ROWS: tuple[Column[Row], ...] = (
-    MEASURE,
+    Column("measure", "what is compared", lambda row: Cell(words.measure_name(row)), look=""),
     Column(
         "word",
         "faster is better: more tokens/s, less latency, fewer J. Faster and slower: p < .05 by "
@@ -119,7 +114,3 @@ ROWS: tuple[Column[Row], ...] = (
     ),
     Column("p", "two-sided, adjusted by Holm's method over the level's measures", _chance),
 )
-
-
-def _table(level: LevelRows) -> Table:
-    return table(ROWS, level.rows)

@@ -17,11 +17,7 @@ from .pool import Piece, Pool, numbered
 from .share import Target, Timeouts, salted
 
 MOST_SEED = 2**31  # some servers keep a seed in 32 bits
-PATHS = {
-    "chat": "/chat/completions",
-    "completions": "/completions",
-    "responses": "/responses",
-}
+PATHS = {"chat": "/chat/completions", "completions": "/completions", "responses": "/responses"}
 # Fields of a request that change its prompt, and that vLLM's /tokenize takes as well.
 TOKENIZED = {
     "chat": (

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 from ..simulator import simulator
@@ -33,18 +34,8 @@ def buffering(most_bytes: int) -> Beside:
 
 def foreign(streams: int, tokens: int, pause_s: float = 0.0) -> Beside:
     """Another client: each of its streams asks for so many tokens, again and again."""
-
-    @contextmanager
-    def beside(stage: Stage) -> Iterator[str]:
-        over = threading.Event()
-        with ExitStack() as ends:
-            ends.callback(over.set)
-            for _ in range(streams):
-                _thread(ends, lambda: _ask_again_and_again(stage, over, tokens, pause_s))
-            yield stage.base_url
-            over.set()
-
-    return beside
+    work = partial(_ask_again_and_again, tokens=tokens, pause_s=pause_s)
+    return lambda stage: _meanwhile(stage, work, streams)
 
 
 def replicas() -> Beside:
@@ -80,23 +71,24 @@ def busy(processes: int) -> Beside:
 
 def restarted(after_s: float) -> Beside:
     """The server ends after a while, and starts again: its counters begin at 0."""
-
-    @contextmanager
-    def beside(stage: Stage) -> Iterator[str]:
-        over = threading.Event()
-        with ExitStack() as ends:
-            ends.callback(over.set)
-            _thread(ends, lambda: _restart(stage, over, after_s))
-            yield stage.base_url
-            over.set()
-
-    return beside
+    return lambda stage: _meanwhile(stage, partial(_restart, after_s=after_s))
 
 
-def _thread(ends: ExitStack, work: Callable[[], None]) -> None:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    ends.callback(thread.join)
+@contextmanager
+def _meanwhile(
+    stage: Stage, work: Callable[[Stage, threading.Event], None], threads: int = 1
+) -> Iterator[str]:
+    """Work in threads until the block ends, which they are told by an event."""
+    over = threading.Event()
+    begun = [threading.Thread(target=work, args=(stage, over), daemon=True) for _ in range(threads)]
+    for thread in begun:
+        thread.start()
+    try:
+        yield stage.base_url
+    finally:
+        over.set()
+        for thread in begun:
+            thread.join()
 
 
 def _restart(stage: Stage, over: threading.Event, after_s: float) -> None:

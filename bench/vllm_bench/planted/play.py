@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import BenchError
 from ..figures.metrics import headline_metric
+from ..interrupts import INTERRUPTS
 from ..records.find_runs import load_run
 from ..script import ROOT
 from ..simulator import simulator
@@ -55,8 +56,7 @@ class Judged:
 
     situation: Situation
     off: Off | None
-    level: str
-    verdict: str  # with its codes
+    verdict: str  # the word, with its codes
     right: bool
 
 
@@ -65,7 +65,7 @@ def judged(situation: Situation, played: Played, meant: Played) -> Judged:
     shown = {name: played.shown[name] for name in situation.figures}
     off = furthest_off(shown, meant.true)
     verdict = played.summary.verdict
-    return Judged(situation, off, verdict.level, headline(verdict), is_right(off, verdict.level))
+    return Judged(situation, off, headline(verdict), is_right(off, verdict.level))
 
 
 def play(setup: Setup, folder: Path, files: Path) -> Played:
@@ -85,29 +85,29 @@ def play(setup: Setup, folder: Path, files: Path) -> Played:
 def _bench(setup: Setup, base_url: str, folder: Path, files: Path) -> None:
     settings = {**DEFAULTS, **setup.scenario, "base_url": base_url}
     scenarios = folder / "scenarios.yaml"
-    scenarios.write_text(
-        json.dumps({"scenarios": {"planted": settings}}), encoding="utf-8"
-    )  # JSON is YAML
+    written = json.dumps({"scenarios": {"planted": settings}})  # JSON is YAML
+    scenarios.write_text(written, encoding="utf-8")
     words = ["--scenarios", str(scenarios), "--results-dir", str(folder / "results"), "--plain"]
     words += ["--workers", str(setup.workers)] if setup.workers else []
     sender = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'bench' / 'sender.py'))}"
-    words += [
-        word for begin in setup.machines for word in ("--senders", f"{begin} {sender}".strip())
-    ]
-    with (folder / "bench.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
-            cwd=files,  # where the scenario's paths begin
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            process.wait()
-        except BaseException:
+    for begin in setup.machines:
+        words += ["--senders", f"{begin} {sender}".strip()]
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with (folder / "bench.log").open("wb") as log, INTERRUPTS.put_off():
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / "bench" / "bench.py"), *words],
+                cwd=files,  # where the scenario's paths begin
+                stdout=log,
+                stderr=log,
+            )
+        process.wait()
+    except BaseException:
+        if process is not None:
             # A terminal signals it as well; a kill of this process alone doesn't.
             process.send_signal(signal.SIGINT)
             _wait_or_kill(process)
-            raise
+        raise
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
@@ -121,10 +121,8 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
 def _result(folder: Path) -> Played:
     found = list((folder / "results").glob("*.csv"))
     if len(found) != 1:
-        last = (
-            (folder / "bench.log").read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
-        )
-        raise PlayError(f"no run: {' '.join(last)}")
+        log = (folder / "bench.log").read_text(encoding="utf-8", errors="replace")
+        raise PlayError(f"no run: {' '.join(log.splitlines()[-1:])}")
     summary = summarize(load_run(found[0]))
     load, info = summary.load, summary.info
     assert info is not None

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from ..stats.batches import Values
+
 FULL = 0.95  # share of the streams: one may be between two requests
 PERCENTILES = {"TTFT p50": 50, "TTFT p95": 95, "latency p50": 50, "TPOT p50": 50}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 
 from ..records.safe_file import write_atomically
-from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet
+from ..scenario.datasets import DATASETS, HUB_SETS, SAMPLE, HubSet, own_file
 from .count import TokenCounter
 from .hub import Fetched, fetch
 from .own.files import read_prompt_file
@@ -64,8 +64,8 @@ def load_source(dataset: str, *, cache_dir: Path, hf_token: str | None = None) -
     A hub set is fetched the first time; later neither the hub nor `datasets` is needed.
     Raises PromptError.
     """
-    if dataset.startswith("file:"):
-        return read_prompt_file(Path(dataset.removeprefix("file:")))
+    if own := own_file(dataset):
+        return read_prompt_file(own)
     if dataset == SAMPLE:
         try:
             return without_repeats(SAMPLE, _prompts_in(SAMPLE_FILE.read_bytes()))
@@ -88,8 +88,8 @@ def fetch_to_cache(dataset: str, *, cache_dir: Path, hf_token: str | None = None
 
 def locate(dataset: str, cache_dir: Path) -> Path | None:
     """Return the file with the set; None where it isn't cached. Raises PromptError."""
-    if dataset.startswith("file:"):
-        return Path(dataset.removeprefix("file:")).expanduser()
+    if own := own_file(dataset):
+        return own.expanduser()
     if dataset == SAMPLE:
         return SAMPLE_FILE
     cached = _find(_folder(cache_dir), _known(dataset))

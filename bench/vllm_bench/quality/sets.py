@@ -17,7 +17,7 @@ from ..prompts.hub import fetch_rows
 from ..prompts.prompt import Prompt, PromptError, PromptSource, user_prompt, without_repeats
 from ..records.safe_file import read_regular, write_atomically
 from ..records.text import printable
-from ..scenario.datasets import GSM8K
+from ..scenario.datasets import GSM8K, own_file
 from .arithmetic import tasks
 from .score import number_of
 
@@ -39,8 +39,8 @@ def read_questions(name: str, *, cache_dir: Path, hf_token: str | None = None) -
     """Return a set by its name: arithmetic, gsm8k or file:PATH. Raises PromptError."""
     if name == "arithmetic":
         return _as_set(name, ((text, str(answer)) for text, answer in tasks()))
-    if name.startswith("file:"):
-        return _as_set(name, _rows_in(Path(name.removeprefix("file:")).expanduser()))
+    if own := own_file(name):
+        return _as_set(name, _rows_in(own.expanduser()))
     kept = cache_dir / "questions" / f"{GSM8K.name}.jsonl"
     if not kept.exists():
         _fetch(kept, hf_token)

@@ -33,7 +33,6 @@ class Run:
     problems: list[str]  # what of its files was left out, and why: a line for each
     run_id: str
     scenario: str
-    concurrency: int | None  # None: an open loop
 
 
 @dataclass(slots=True)
@@ -157,7 +156,7 @@ def load_run(path: Path) -> Run:
     run_id, scenario = _identity(path, frame, info)
     if info is not None:
         problems += _missing(path, info)
-    return Run(path, frame, info, problems, run_id, scenario, _streams(frame, info))
+    return Run(path, frame, info, problems, run_id, scenario)
 
 
 def _rows(path: Path) -> Rows:
@@ -177,12 +176,6 @@ def _missing(path: Path, info: RunInfo) -> list[str]:
     own = [f"{n.parent}/{path.stem}{n.suffix}" for n in named if str(n.parent) in FOLDERS]
     gone = [name for name in own if not os.path.lexists(path.parent / name)]
     return [f"{path}: {', '.join(gone)} isn't beside it: a run is all of its files"] if gone else []
-
-
-def _streams(rows: Rows, info: RunInfo | None) -> int | None:
-    """Return how many streams a closed loop held; None: an open loop."""
-    asked = [info.concurrency] if info else rows["concurrency"][rows.has("concurrency")].tolist()
-    return int(asked[0]) if asked and asked[0] is not None else None
 
 
 def _identity(path: Path, rows: Rows, info: RunInfo | None) -> tuple[str, str]:

@@ -74,6 +74,12 @@ def escaped(text: str) -> str:
     )
 
 
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return names, the first few of many: `node-a, node-b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def masked(text: str, secrets: Sequence[str]) -> str:
     """Return the text's beginning with *** in place of each secret, and of each piece of one.
 

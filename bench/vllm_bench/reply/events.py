@@ -194,7 +194,7 @@ def error_event(words: str, code: int | None) -> Failure:
     """Return the failure that a server tells within a reply of status 200."""
     said = words or "the server said that it failed"
     # 500 is what any error in mid-reply is; others say what to do.
-    return Failure("error_event", said if code in (None, 500) else f"error {code}: {said}", code)
+    return Failure("error_event", said if code in (None, 500) else f"error {code}: {said}")
 
 
 def told(payload: bytes) -> Failure:

@@ -36,10 +36,8 @@ WINDOW = 1 << 16  # bytes in which plain events are looked for at once
 MISSES = 3  # in a segment, after which its events are read one by one
 
 MOST_TEXT = 1 << 20  # characters of an answer that are kept
-
-MOST_TOKENS = (
-    65535  # of one read: the most that the tokens file can store, and far more than any read brings
-)
+# Of one read: the most that the tokens file can store, and far more than any read brings.
+MOST_TOKENS = 65535
 
 
 class Reply:

@@ -161,7 +161,7 @@ def _version(package: str) -> str | None:
 def _git(repository: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(repository), *words],
+            ["git", "--no-optional-locks", "-C", str(repository), *words],
             capture_output=True,
             text=True,
             encoding="utf-8",

@@ -27,6 +27,7 @@ from ..prompts.source import default_cache_dir, load_source
 from ..quality.sets import read_questions
 from ..records.same_run import RunKey
 from ..records.text import masked, printable
+from ..scenario.datasets import own_file
 from ..scenario.scenario import Scenario, ScenarioError
 from ..scenario.secrets import secrets_of
 from ..vllm.models import Model
@@ -150,8 +151,7 @@ def check_files(scenario: Scenario) -> None:
     """Raise ScenarioError where a file of prompts or a trace that the scenario names is missing."""
     asked = "dataset" if scenario.quality is None else "quality.set"
     of = scenarios_of(scenario)
-    files = [one.dataset.removeprefix("file:") for one in of if one.dataset.startswith("file:")]
-    named = [*(("trace", one.trace) for one in of), *((asked, file) for file in files)]
+    named = [*(("trace", one.trace) for one in of), *((asked, own_file(o.dataset)) for o in of)]
     for key, path in named:
         if path is not None and not _exists(path):
             shown = printable(path)
@@ -171,7 +171,7 @@ def read_files(scenario: Scenario, environ: Environment) -> None:
             recorded_requests(each)
 
 
-def _exists(path: str) -> bool:
+def _exists(path: str | Path) -> bool:
     try:
         return Path(path).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home, a NUL

@@ -21,11 +21,7 @@ NO_RUNS = ("summary.csv", "summary_levels.csv")  # what summarize.py writes besi
 
 
 def complete_runs(
-    folder: Path,
-    wanted: Collection[RunKey],
-    tell: Callable[[str], None],
-    *,
-    profiled: bool = False,
+    folder: Path, wanted: Collection[RunKey], tell: Callable[[str], None], *, profiled: bool = False
 ) -> dict[RunKey, Path]:
     """Return the rows of each wanted key's whole run; of several, the one that began last.
 

@@ -36,13 +36,7 @@ from ..vllm.server import page_getter
 from ..watch.profile import Profile
 from ..watch.samplers import Samplers, Wanted
 from .fetched import fetch_kept, say_unasked
-from .folder import (
-    check_folder,
-    leaving_no_empty,
-    mark_left_behind,
-    remove_empty,
-    remove_run,
-)
+from .folder import check_folder, leaving_no_empty, mark_left_behind, remove_empty, remove_run
 from .info import ended_info, planned_info
 from .prepare import (
     Job,

@@ -38,6 +38,7 @@ USUAL = {"max_new_tokens": 128, "duration_s": 60}  # of such a scenario, where n
 # A window of 10 s and three latencies is the least that can be believed (METHOD.md): a level of
 # this length has it where replies take less than 4 s, and where they take longer by its requests.
 QUICK_S, QUICK_ROUNDS = 14, 5
+AS_IN = {"--slo": ", as in ttft_ms.p99=500 or requests_per_s.min=20", "--set": ", as in seed=7"}
 
 
 def makes_a_scenario(given: Mapping[str, object]) -> bool:
@@ -54,6 +55,8 @@ def usual(given: Mapping[str, object]) -> dict[str, object]:
 def quick(given: Mapping[str, Any]) -> dict[str, object]:
     """Return the length of the smallest run that can be VALID, for --quick."""
     streams = given.get("concurrencies") or []
+    if given.get("num_requests") and not streams:
+        return {"repeats": 1}  # only streams take both
     rounds = {"num_requests": QUICK_ROUNDS * streams[0]} if len(streams) == 1 else {}
     return {"duration_s": QUICK_S, "repeats": 1, **rounds}
 
@@ -61,9 +64,7 @@ def quick(given: Mapping[str, Any]) -> dict[str, object]:
 def check_named(flag: str, name: str, there: Collection[str], file: object) -> None:
     """Raise UsageError where a file has no scenario of this name."""
     if name not in there:
-        raise UsageError(
-            f"{flag} {name}: {file} has {', '.join(there)}{nearest(name, list(there))}"
-        )
+        raise UsageError(f"{flag} {name}: {file} has {', '.join(there)}{nearest(name, there)}")
 
 
 def one_named(found: Mapping[str, T], name: str | None, file: object) -> T:
@@ -99,10 +100,18 @@ def with_assigned(
         for key in all_of_them.keys() - set(known):
             raise UsageError(f"--set {key}: no such key{nearest(key, known)}")
         if slo:
-            all_of_them["slo"] = assigned("--slo", slo)
+            all_of_them["slo"] = _objectives(slo)
     except ValueError as e:
         raise UsageError(str(e)) from e
     return all_of_them
+
+
+def _objectives(words: Iterable[str]) -> dict[str, Any]:
+    found = assigned("--slo", words)
+    for key, value in found.items():
+        if not isinstance(value, dict) and key not in ("preset", "success_rate"):
+            raise ValueError(f"--slo {word(key)}: lacks its percentile, or min{AS_IN['--slo']}")
+    return found
 
 
 def assigned(
@@ -118,7 +127,7 @@ def assigned(
         keys = re.split(r"\.(?!\d)", path.strip())  # p99.9 is one key
         if not equals or not all(keys):
             (shown,) = masked_words([word("".join(given.split()[:1]))])
-            raise ValueError(f"{flag} {shown}: must be KEY=VALUE")
+            raise ValueError(f"{flag} {shown}: must be KEY=VALUE{AS_IN.get(flag, '')}")
         _put(found, flag, keys, _value(f"{flag} {word(path)}", text))
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 # Kinds of rows: texts in columns that are joined; a message of an OpenAssistant tree; a ShareGPT
@@ -95,3 +96,9 @@ HUB_SETS: dict[str, HubSet] = {s.name: s for s in _ALL}
 HUB_SETS.update({alias: HUB_SETS[name] for alias, name in ALIASES.items()})
 SAMPLE = "sample"  # bundled: needs no hub
 DATASETS = (*HUB_SETS, SAMPLE)
+
+
+def own_file(name: str) -> Path | None:
+    """Return the file of a set that is the user's own, file:PATH."""
+    path = name.removeprefix("file:")
+    return Path(path) if path and path != name else None

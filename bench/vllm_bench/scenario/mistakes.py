@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,6 +54,12 @@ def word(given: object) -> str:
     return name if name.isprintable() else repr(name)
 
 
+def unknown(kind: str, given: object, known: Collection[str]) -> str:
+    """Return `unknown key X`, with the nearest one that is known, or else with all of them."""
+    hint = nearest(str(given), known) or f"; known {kind}s: {', '.join(known)}"
+    return f"unknown {kind} {word(given)}{hint}"
+
+
 def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     """Return a mistake on one line: its key, what it must be, and what it was, unless secret.
 
@@ -63,10 +69,8 @@ def explain(error: ErrorDetails, examples: Mapping[str, object]) -> str:
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}" + nearest(
-            str(error["loc"][-1]),
-            [k for keys in NESTED for k in keys.model_fields],
-        )
+        known = [k for keys in NESTED for k in keys.model_fields]
+        return f"unknown key {key}{nearest(str(error['loc'][-1]), known)}"
     what = _wanted(error, examples)
     if not key:
         return what  # a mistake of several keys, which the message names
@@ -114,30 +118,15 @@ def _plain(error: ErrorDetails) -> str:
 
 # Body fields that a scenario key sets; extra_body must not change them.
 OWNED_BODY_KEYS = {
-    "model": "model",
-    "messages": "dataset",
-    "input": "dataset",
-    "instructions": "system_prompt",
-    "prompt": "dataset",
-    "stream": "stream",
-    "stream_options": "stream",
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "max_output_tokens": "max_new_tokens",
-    "temperature": "temperature",
-    "ignore_eos": "ignore_eos",
-    "cache_salt": "cache",
+    **{key: key for key in ("model", "stream", "temperature", "ignore_eos")},
+    **dict.fromkeys(("messages", "input", "prompt"), "dataset"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
+    **{"instructions": "system_prompt", "stream_options": "stream", "cache_salt": "cache"},
 }
-OWNED_HEADERS = {
-    "authorization": "api_key_env",
-    "content-type": None,
-    "content-length": None,
-    "transfer-encoding": None,
-    "connection": None,
-    "accept-encoding": None,
-    "host": "base_url",
-    "x-request-id": None,
-    "traceparent": None,
+OWNED_HEADERS: dict[str, str | None] = {
+    **{"authorization": "api_key_env", "host": "base_url"},
+    **dict.fromkeys(("content-type", "content-length", "transfer-encoding", "connection")),
+    **dict.fromkeys(("accept-encoding", "x-request-id", "traceparent")),
 }
 
 

@@ -10,16 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from .mistakes import nearest, word
+from .mistakes import unknown, word
 from .nested.keys import setting
 
 # Limits at the 99th percentile in ms, (TTFT, TPOT), of the Server scenario of MLPerf Inference:
@@ -125,15 +118,12 @@ class Slo(BaseModel):
             raise ValueError("must be a mapping, as in {ttft_ms: {p99: 500}}")  # noqa: TRY004
         for key in given:
             if key not in cls.model_fields:
-                known = tuple(cls.model_fields)
-                hint = nearest(str(key), known) or f"; known keys: {', '.join(known)}"
-                raise ValueError(f"unknown key {word(key)}{hint}")
+                raise ValueError(unknown("key", key, cls.model_fields))
         preset = given.get("preset")
         if preset is None:
             return given
         if not isinstance(preset, str) or preset not in PRESETS:
-            hint = nearest(str(preset), PRESETS) or f"; known presets: {', '.join(PRESETS)}"
-            raise ValueError(f"unknown preset {word(preset)}{hint}")
+            raise ValueError(unknown("preset", preset, PRESETS))
         return {**PRESETS[preset], **given}
 
     @model_validator(mode="after")

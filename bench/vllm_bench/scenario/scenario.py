@@ -15,9 +15,9 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ..errors import UsageError
 from .by_flags import FLAGS
 from .load_keys import ARRIVAL_KEYS, LoadKeys, replaced
-from .mistakes import explain, nearest, short_word, usable_url, variable_name, word
+from .mistakes import explain, nearest, short_word, unknown, usable_url, variable_name, word
 from .nested.groups import ClassKeys, Quality
-from .nested.keys import setting
+from .nested.keys import Count, refuse, setting
 from .objectives import Tiers
 from .request_keys import RequestKeys, quality_problems, with_questions
 from .secrets import MASK, masked_settings
@@ -67,9 +67,7 @@ class Scenario(RequestKeys, LoadKeys):
         {"set": "arithmetic", "questions": 400},
         None,
     )
-    gpus: int | None = setting(
-        "number of the server's GPUs (default: those sampled)", 2, None, ge=1
-    )
+    gpus: Count | None = setting("number of the server's GPUs (default: those sampled)", 2, None)
     gpu_hour_price: float | None = setting("price of one GPU for one hour", 2.5, None, gt=0)
 
     @model_validator(mode="before")
@@ -80,9 +78,7 @@ class Scenario(RequestKeys, LoadKeys):
 
     @model_validator(mode="after")
     def _quality_decides(self) -> Scenario:
-        problems = [*quality_problems(self, self.quality)] if self.quality else []
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(quality_problems(self, self.quality) if self.quality else ())
         return self
 
     @model_validator(mode="after")
@@ -104,9 +100,7 @@ class Scenario(RequestKeys, LoadKeys):
 
     @model_validator(mode="after")
     def _classes_are_scenarios(self) -> Scenario:
-        problems = [p for name, own in self.by_class.items() for p in self._of_a_class(name, own)]
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(p for name, own in self.by_class.items() for p in self._of_a_class(name, own))
         return self
 
     def _of_a_class(self, name: str, own: ClassKeys) -> Iterator[str]:
@@ -164,16 +158,8 @@ KNOWN_KEYS: tuple[str, ...] = (
 # What a class may set for itself, besides its part of the load.
 OF_CLASSES: tuple[str, ...] = (
     *RequestKeys.model_fields,
-    *(
-        "conversations",
-        "trace",
-        "history",
-        "max_gap_s",
-        "depth",
-        "length_divisor",
-        "max_in_flight",
-        "warmup_requests",
-    ),
+    *("conversations", "trace", "history", "max_gap_s", "depth", "length_divisor"),
+    *("max_in_flight", "warmup_requests"),
 )
 EXAMPLES = {k: (Scenario.model_fields[k].examples or [None])[0] for k in KNOWN_KEYS}
 
@@ -205,7 +191,7 @@ def load_scenarios(
     _refuse_unknown(f"{path}: defaults", defaults)
     found: dict[str, Scenario] = {}
     for name, body in scenarios.items():
-        where = f"{path}: scenario {word(name)}"
+        where = "the flags" if alone else f"{path}: scenario {word(name)}"
         if not isinstance(name, str):
             raise ScenarioError(f"{where}: its name must be a text: put it in quotes")
         settings = _section(where, "settings", body if body is not None else {})
@@ -239,8 +225,7 @@ def _section(where: object, name: str, value: object) -> dict[Any, Any]:
 def _refuse_unknown(where: str, settings: Mapping[Any, object]) -> None:
     for key in settings:
         if key not in KNOWN_KEYS:
-            hint = nearest(str(key), KNOWN_KEYS) or f"; known keys: {', '.join(KNOWN_KEYS)}"
-            raise ScenarioError(f"{where}: unknown key {word(key)}{hint}")
+            raise ScenarioError(f"{where}: {unknown('key', key, KNOWN_KEYS)}")
 
 
 def _blamed(

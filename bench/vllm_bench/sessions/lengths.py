@@ -39,8 +39,7 @@ def with_lengths(sessions: Sessions, counter: TokenCounter) -> Sessions:
     known = zip(texts, counted(prompts, counter), strict=True)
     lengths = {id(turn): tokens for turn, tokens in known}
     return replace(
-        sessions,
-        sessions=tuple(_counted(s, lengths, said, overhead) for s in sessions.sessions),
+        sessions, sessions=tuple(_counted(s, lengths, said, overhead) for s in sessions.sessions)
     )
 
 

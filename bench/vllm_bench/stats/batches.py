@@ -60,11 +60,10 @@ def by_batch(part: Values, whole: Values, batches: Batches) -> BatchError | None
     return BatchError(error, number)
 
 
-def batches_of(order: NDArray[Any], number: int | None = None) -> Batches:
+def batches_of(order: NDArray[Any]) -> Batches:
     """Return the batch of each value, by its place in `order` (its time): of equal numbers."""
-    number = BATCHES if number is None else number
     found = np.empty(order.size, dtype=np.int64)
-    found[np.argsort(order, kind="stable")] = number * np.arange(order.size) // max(order.size, 1)
+    found[np.argsort(order, kind="stable")] = BATCHES * np.arange(order.size) // max(order.size, 1)
     return found
 
 

@@ -9,15 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .batches import (
-    MIN_REPEATS,
-    TAIL,
-    BatchError,
-    Interval,
-    Values,
-    binomial_bound,
-    by_batch,
-)
+from .batches import MIN_REPEATS, TAIL, BatchError, Interval, Values, binomial_bound, by_batch
 
 MANY = 1_000_000.0  # a share of so many is nearly Poisson's
 

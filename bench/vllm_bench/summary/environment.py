@@ -39,10 +39,8 @@ def environment(summaries: Sequence[RunSummary]) -> list[tuple[str, str]]:
 def _server(info: RunInfo) -> Iterator[Fact]:
     for key, word in SERVER_FACTS.items():
         yield f"server {word}", info.server.get(key)
-    cache = info.server.get("cache_config")
-    if isinstance(cache, dict):
-        parts = [f"{key}={cache[key]}" for key in CACHE_FACTS if key in cache]
-        yield "server cache", " ".join(parts) or None
+    cache = info.server.get("cache_config") or {}
+    yield "server cache", " ".join(f"{k}={cache[k]}" for k in CACHE_FACTS if k in cache) or None
     if info.server.get("simulator"):
         yield "server kind", "simulator: these figures come without GPU and model"
 
@@ -58,7 +56,7 @@ def _prompts(info: RunInfo) -> Iterator[Fact]:
 def _client(info: RunInfo) -> Iterator[Fact]:
     client = info.client
     packages, commit = client.get("packages"), client.get("git_commit")
-    versions = packages.items() if isinstance(packages, dict) else ()
+    versions = (packages or {}).items()
     changed = " + changes" if client.get("git_dirty") else ""
     yield "client commit", f"{commit}{changed}" if commit else None
     yield "client python", client.get("python")

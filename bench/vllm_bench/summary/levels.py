@@ -321,14 +321,16 @@ def _grouped(summaries: tuple[RunSummary, ...]) -> tuple[Series, ...]:
         if summary.prompts_sha256 not in prompts:
             prompts.append(summary.prompts_sha256)
         found.setdefault((*key, prompts.index(summary.prompts_sha256)), []).append(summary)
-    return tuple(_series(part) for runs in found.values() for part in _by_tokens_per_chunk(runs))
+    parts = (part for runs in found.values() for part in _by_tokens_per_chunk(runs))
+    return tuple(Series(levels_of(part)) for part in parts)
 
 
-def _series(runs: Sequence[RunSummary]) -> Series:
+def levels_of(runs: Sequence[RunSummary]) -> tuple[Level, ...]:
+    """Return runs by their loads, which rise."""
     levels: dict[Load, list[RunSummary]] = {}
     for run in runs:
         levels.setdefault(run.load, []).append(run)
-    return Series(tuple(Level(tuple(of_one)) for _, of_one in sorted(levels.items())))
+    return tuple(Level(tuple(of_one)) for _, of_one in sorted(levels.items()))
 
 
 def identity(run: RunSummary) -> dict[str, object]:

@@ -41,6 +41,7 @@ from ..records.of_run import OfRun
 from ..records.request_record import RecordsError
 from ..records.row import doc
 from ..records.run_info import RunInfo
+from ..records.text import listed
 from ..scenario.load import Load
 from ..serverside.energy import Cost, Energy, cost, energy
 from ..serverside.gpu import GpuSide, gpu_side
@@ -119,14 +120,12 @@ class RunSummary(OfRun):
     exact_tokens: bool | None  # whether each chunk's tokens are known; None: no stamps were kept
     verdict: Verdict
     machines: tuple[MachineSide, ...]  # that sent it; none: one did alone, or it is of a class
-    calibration: Calibration | None  # the client's own error at this load, where it was measured
     arrival_rates: ArrivalRates | None  # of an open loop
     waited_for_cap: int | None  # requests; None: no cap
     cached_tokens: int | None  # of the successes' prompts; None: the replies don't report it
     answers_valid: float | None  # share of those that should have a form; None: none should
     turns: tuple[Turn, ...]  # of conversations
     jobs: JobFigures | None  # None: no sessions
-    answers: AnswersSide | None  # to questions; None: the prompts are none, or they are missing
     thinking: ThinkingFigures | None  # None: no counted success thought
     server_side: ServerSide  # from the server's own metrics
     prefix: PrefixShares  # what prompts have in common, and what of it was found
@@ -137,16 +136,13 @@ class RunSummary(OfRun):
     class_: str | None = None  # whose requests alone it sums up; None: those of all users
     classes: Mapping[str, RunSummary] = field(default_factory=dict)  # none: all users are alike
     service: Service | None = None  # what a class got; None: it isn't of a class, or not known
+    calibration: Calibration | None = None  # the client's own error at this load, where measured
+    answers: AnswersSide | None = None  # to questions; None: the prompts are none, or are missing
 
     @property
     def success_rate(self) -> float | None:
         """Successes over all requests that ended, failures included; None where none did."""
         return self.succeeded / self.requests if self.requests else None
-
-    @property
-    def left_out(self) -> int:
-        """Requests sent outside the steady window, of which the figures are not."""
-        return self.requests - self.counted
 
     def percentile(self, metric: str, percentile: float) -> float | None:
         """Return a metric's percentile; None: no such values, or too few."""
@@ -224,16 +220,16 @@ def summarize(run: Run, facts: Facts | None = None) -> RunSummary:
         name: replace(_summary(run, part, of_each[name]), load=facts.load)
         for name, part in facts.classes.items()
     }
-    beside = sidecar(run.path.parent, run.path.stem)
-    measured = _told(run, partial(read_sidecar, beside))
-    answers = _told(run, partial(_answers, run))
     found = _summary(run, facts, verdict)
+    measured = _told(run, partial(read_sidecar, sidecar(run.path.parent, run.path.stem)))
+    answers = _told(run, partial(_answers, run))
     return replace(found, classes=classes, calibration=measured, answers=answers)
 
 
 def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
     """Return the figures of a run, or of one of its classes."""
-    samples, found = _described(facts)
+    samples = {metric.name: metric.sample(facts) for metric in METRICS}
+    found = {name: sample.described() for name, sample in samples.items()}
     reads, steady = facts.reads, window_throughput(facts, facts.window)
     return RunSummary(
         run_id=run.run_id,
@@ -260,24 +256,16 @@ def _summary(run: Run, facts: Facts, verdict: Verdict) -> RunSummary:
         exact_tokens=None if reads is None else reads.exact,
         verdict=verdict,
         machines=tuple(machine_sides(facts)),
-        calibration=None,
         arrival_rates=arrival_rates(facts.frame) if facts.load.is_open else None,
         waited_for_cap=None if facts.cap is None else int(facts.waited_for_cap.sum()),
-        cached_tokens=_cached_tokens(facts),
+        cached_tokens=facts.total("cached_tokens") if facts.values("cached_tokens").size else None,
         class_=facts.class_name,
         service=service(facts),
         turns=_turns(facts),
-        **_of_answers(run, facts),
+        answers_valid=_answers_valid(facts),
+        thinking=thinking_figures(facts.frame.of(facts.measured)),
         **_of_the_server(facts, steady),
     )
-
-
-def _of_answers(run: Run, facts: Facts) -> dict[str, Any]:
-    return {
-        "answers_valid": _answers_valid(facts),
-        "answers": _told(run, partial(_answers, run)),
-        "thinking": thinking_figures(facts.frame.of(facts.measured)),
-    }
 
 
 def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
@@ -295,11 +283,6 @@ def _of_the_server(facts: Facts, steady: Throughput | None) -> dict[str, Any]:
     }
 
 
-def _described(facts: Facts) -> tuple[dict[str, Sample], dict[str, Distribution | None]]:
-    samples = {metric.name: metric.sample(facts) for metric in METRICS}
-    return samples, {name: sample.described() for name, sample in samples.items()}
-
-
 def _absent(facts: Facts, found: Mapping[str, Distribution | None]) -> dict[str, str]:
     """Return why metrics are missing; those of thoughts and jobs aren't where there were none."""
     why = {name: why_absent(facts, name) for name, d in found.items() if d is None}
@@ -314,10 +297,6 @@ def _believed(tiers: Mapping[str, Attainment], verdict: Verdict) -> dict[str, At
     if verdict.of("gaps") != "INVALID":
         return dict(tiers)
     return {name: without(found, "max_gap_ms", NO_GAPS) for name, found in tiers.items()}
-
-
-def _cached_tokens(facts: Facts) -> int | None:
-    return facts.total("cached_tokens") if facts.values("cached_tokens").size else None
 
 
 def _answers_valid(facts: Facts) -> float | None:
@@ -408,9 +387,6 @@ def headline(summaries: Sequence[RunSummary]) -> str:
     return ", ".join(f"{counts[level]} {level}" for level in LEVELS.values() if counts[level])
 
 
-MOST_NAMED = 3  # runs that a note names; the others are counted
-
-
 def shared_notes(summaries: Sequence[RunSummary]) -> list[tuple[Finding, str]]:
     """Return the notes, each once, with the names of the runs that have it."""
     of: dict[Finding, list[str]] = {}
@@ -424,5 +400,4 @@ def named(runs: Sequence[str], every: int) -> str:
     """Return `every run`, or the runs' names."""
     if len(runs) == every > 1:
         return "every run"
-    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
-    return ", ".join(runs[:MOST_NAMED]) + more
+    return listed(runs)

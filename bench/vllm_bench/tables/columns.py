@@ -6,7 +6,7 @@ the tables for people have groups of them (group.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..answers.side import Against, AnswersSide
@@ -22,6 +22,7 @@ from ..serverside.prefix import PrefixShares
 from ..serverside.said import ServerSaid
 from ..serverside.server import ServerSide
 from ..stats.distribution import min_samples
+from ..summary.capacity import per_user
 from ..summary.levels import output_tokens_per_s
 from ..summary.summary import InFlightFigures, RunSummary
 from ..verdict.finding import Family
@@ -38,20 +39,21 @@ def _percentiles(prefix: str, doc: str, *wanted: int) -> Iterator[RunColumn]:
     """Yield count, mean, percentiles and maximum of a metric in ms."""
     found = f"distributions.{prefix}_ms"
     yield Column(f"{prefix}_n", f"samples of {prefix}", f"{found}.n")
-    yield Column(f"{prefix}_mean_ms", f"mean {doc}", f"{found}.mean")
-    for q in wanted:
-        text = f"{q}th percentile of {doc}; empty below {min_samples(q)} samples"
-        yield Column(f"{prefix}_p{q}_ms", text, f"{found}.percentiles.{q}")
+    yield from _in(prefix, "ms", doc, wanted)
     yield Column(f"{prefix}_max_ms", f"largest {doc}", f"{found}.max")
 
 
 def _seconds(prefix: str, doc: str) -> Iterator[RunColumn]:
     """Yield mean and percentiles of a time in seconds."""
-    found = f"distributions.{prefix}_s"
-    yield Column(f"{prefix}_mean_s", f"mean {doc}", f"{found}.mean")
-    for q in (50, 95, 99):
+    return _in(prefix, "s", doc, (50, 95, 99))
+
+
+def _in(prefix: str, unit: str, doc: str, wanted: Iterable[int]) -> Iterator[RunColumn]:
+    found = f"distributions.{prefix}_{unit}"
+    yield Column(f"{prefix}_mean_{unit}", f"mean {doc}", f"{found}.mean")
+    for q in wanted:
         text = f"{q}th percentile of {doc}; empty below {min_samples(q)} samples"
-        yield Column(f"{prefix}_p{q}_s", text, f"{found}.percentiles.{q}")
+        yield Column(f"{prefix}_p{q}_{unit}", text, f"{found}.percentiles.{q}")
 
 
 def _lengths(metric: str, doc: str) -> list[RunColumn]:
@@ -61,13 +63,7 @@ def _lengths(metric: str, doc: str) -> list[RunColumn]:
 
 def _figures(part: str, kind: type[Any], prefix: str) -> Iterator[RunColumn]:
     """Yield a column for each figure of a part of the summary that has a meaning (`doc`)."""
-    own = (
-        prefix,
-        "unanswered",
-        "client",
-        "output",
-        "littles",
-    )  # figures with these prefixes keep their names
+    own = (prefix, "unanswered", "client", "output", "littles")  # what begins so keeps its name
     for figure, doc in column_docs(kind):
         name = figure if figure.startswith(own) else f"{prefix}_{figure}"
         yield Column(name, doc, f"{part}.{figure}")
@@ -97,23 +93,10 @@ def _said(figure: str) -> Callable[[RunSummary], Value]:
     return value
 
 
-def _speed(run: RunSummary, percentile: float) -> Value:
-    """Return 1000 / a percentile of TPOT, in tokens/s: 95 % of requests are faster than at p95."""
-    tpot_ms = run.percentile("tpot_ms", percentile)
-    return 1000 / tpot_ms if tpot_ms else None
-
-
 def _request_rate(run: RunSummary) -> Value:
     if run.class_ is not None:
         return run.info.request_rate if run.info else None
     return run.load.value if run.load.is_open else None
-
-
-def _objectives_missed(run: RunSummary) -> Value:
-    found = run.attainment
-    if found is None:
-        return None
-    return "; ".join(o.short_words for o in (*found.missed, *found.not_shown))
 
 
 def words_by_tier(tiers: Mapping[str, Attainment]) -> Value:
@@ -220,12 +203,12 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column(
         "user_speed_p50_tokens_per_s",
         "tokens per second of the median request: 1000 / TPOT p50",
-        lambda run: _speed(run, 50),
+        per_user,
     ),
     Column(
         "user_speed_p5_tokens_per_s",
         "tokens per second that 95 % of the requests reach: 1000 / TPOT p95",
-        lambda run: _speed(run, 95),
+        lambda run: per_user(run, 95),
     ),
     Column(
         "window_s",
@@ -326,7 +309,7 @@ SUMMARY_COLUMNS: tuple[RunColumn, ...] = (
     Column(
         "objectives_missed",
         "those missed, and those not shown with the requests or seconds that it takes",
-        _objectives_missed,
+        "attainment.failing",
     ),
     Column(
         "tiers",

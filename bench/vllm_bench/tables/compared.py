@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..compare import words
 from ..compare.comparison import Comparison, LevelRows, Row
-from ..figures.digits import markdown_table
+from ..figures.digits import markdown_list, markdown_table
 from ..records.text import ABSENT, markdown, printable
 
 STYLES = {"faster": "bold green", "slower": "bold red", "cannot tell": "yellow"}
@@ -159,17 +159,21 @@ def _block(level: LevelRows, row: Row) -> Iterator[Line]:
 def to_markdown(found: Comparison) -> str:
     """Return the comparison to paste into a pull request. All untrusted text is escaped."""
     sides = [f"{side}: {markdown(name)}" for side, name in (("A", found.a), ("B", found.b))]
-    parts = [f"**{markdown(words.answer(found), LONGEST)}**", _list(sides), *_differences(found)]
+    parts = [
+        f"**{markdown(words.answer(found), LONGEST)}**",
+        markdown_list(sides),
+        *_differences(found),
+    ]
     for level in found.levels:
         parts.append(f"### {markdown(words.level_title(level))}")
         headings, *rows = next(_tables(level)) or [[]]
         rule = ["---:" if heading in FIGURES else "---" for heading in headings]
         parts += [markdown_table([headings, rule, *rows])] if rows else []
         lines = [markdown(line, LONGEST) for line in words.level_lines(level, smallest=False)]
-        parts += [_list(lines)] if lines else []
+        parts += [markdown_list(lines)] if lines else []
     if found.notes:
-        parts += [f"{WORTH}:", _list(markdown(note, LONGEST) for note in found.notes)]
-    parts.append(_list(markdown(line, LONGEST) for line in _legend(found)))
+        parts += [f"{WORTH}:", markdown_list(markdown(note, LONGEST) for note in found.notes)]
+    parts.append(markdown_list(markdown(line, LONGEST) for line in _legend(found)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -179,7 +183,3 @@ def _differences(found: Comparison) -> Iterator[str]:
         return
     rows = [[markdown(one.what), markdown(one.a), markdown(one.b)] for one in found.differences]
     yield markdown_table([["what differs", "A", "B"], ["---"] * 3, *rows])
-
-
-def _list(items: Iterator[str] | Sequence[str]) -> str:
-    return "\n".join(f"- {item}" for item in items)

@@ -11,7 +11,6 @@ from ..figures.digits import needs, short, spread
 from ..figures.metrics import IN_A_CELL
 from ..records.text import ABSENT
 from ..scenario.load import Unit
-from ..stats.batches import Interval
 from ..summary.summary import RunSummary
 from ..verdict.finding import Family
 from ..verdict.verdict import Level
@@ -38,10 +37,7 @@ class Group:
     unit: Unit | None = None  # only for loads in this unit; None: for all
     joint: str = "/"  # between figures that share a cell
     percent: bool = False  # shares from 0 to 1, shown in %
-    cell: Callable[[RunSummary], str] | None = (
-        None  # the text of the cell, if it isn't just the columns
-    )
-
+    cell: Callable[[RunSummary], str] | None = None  # its text, if it isn't just the columns
     only_if: Callable[[RunSummary], bool] | None = None  # shown where it is true of a run
     unless_zero: bool = False  # every server tells it, and most have none
 
@@ -70,7 +66,7 @@ def has_jobs(run: RunSummary) -> bool:
 def schedule(run: RunSummary) -> str:
     """Return the rate of the schedule, its cv, and the rate at which requests were sent."""
     rates, cv = run.arrival_rates, run.plan("realised_cv")
-    spread = f" (cv {short(cv)})" if isinstance(cv, int | float) else ""
+    spread = "" if cv is None else f" (cv {short(cv)})"
     meant = run.realised_rate or (rates.scheduled if rates else None)
     return f"{short(meant)}{spread} / {short(rates.sent if rates else None)}"
 
@@ -78,11 +74,6 @@ def schedule(run: RunSummary) -> str:
 def in_flight(run: RunSummary) -> str:
     """Return the mean and the largest number of requests in flight."""
     return f"{run.in_flight.mean:.1f} / {run.in_flight.peak}" if run.in_flight else ABSENT
-
-
-def interval_words(found: Interval, show: Callable[[float], str] = short) -> str:
-    """Return `100 to 140`, or `≥ 100` where there is no upper bound."""
-    return f"{show(found.low)} to {show(found.high)}" if found.bounded else f"≥ {show(found.low)}"
 
 
 PERCENTILE = re.compile(r"(?P<metric>\w+)_p(?P<percentile>\d+)_(?P<unit>m?s)")
@@ -112,6 +103,11 @@ def _both(what: str) -> dict[str, str]:
 
 def _mean_peak(what: str) -> dict[str, str]:
     return {"mean": f"{what}_mean", "peak": f"{what}_peak"}
+
+
+def _seldom(heading: str, columns: Mapping[str, str], *, percent: bool = False) -> Group:
+    """Return figures that every server tells, and that most have none of."""
+    return Group(heading, columns, Where.SERVER, percent=percent, unless_zero=True)
 
 
 def _spread(metric: str) -> Callable[[RunSummary], str]:
@@ -224,20 +220,12 @@ GROUPS: tuple[Group, ...] = (
         SERVER,
         only_if=has_engines,
     ),
-    Group(
+    _seldom(
         "speculation",
         {"tokens a step": "server_spec_acceptance_length", "positions": "server_spec_by_position"},
-        SERVER,
-        unless_zero=True,
     ),
-    Group(
-        "speculation",
-        {"accepted %": "server_spec_acceptance_rate"},
-        SERVER,
-        percent=True,
-        unless_zero=True,
-    ),
-    Group(
+    _seldom("speculation", {"accepted %": "server_spec_acceptance_rate"}, percent=True),
+    _seldom(
         "prompt tokens",
         {
             "computed": "server_prompt_computed",
@@ -245,34 +233,15 @@ GROUPS: tuple[Group, ...] = (
             "transferred": "server_prompt_from_transfer",
             "cached in": "server_cached_by_source",
         },
-        SERVER,
-        unless_zero=True,
     ),
-    Group(
-        "external cache",
-        {"hits %": "server_external_hit_rate"},
-        SERVER,
-        percent=True,
-        unless_zero=True,
-    ),
-    Group("KV moved", {"": "server_kv_moved"}, SERVER, unless_zero=True),
-    Group("waiting for room", _mean_peak("server_waiting_capacity"), SERVER, unless_zero=True),
-    Group("waiting, deferred", _mean_peak("server_waiting_deferred"), SERVER, unless_zero=True),
-    Group(
-        "requests",
-        {"rejected": "server_rejected", "finished": "server_finished"},
-        SERVER,
-        unless_zero=True,
-    ),
-    Group("LoRA running", _mean_peak("server_lora_running"), SERVER, unless_zero=True),
-    Group("LoRA", {"adapters": "server_lora_adapters"}, SERVER, unless_zero=True),
-    Group(
-        "image cache",
-        {"hits %": "server_mm_cache_hit_rate"},
-        SERVER,
-        percent=True,
-        unless_zero=True,
-    ),
+    _seldom("external cache", {"hits %": "server_external_hit_rate"}, percent=True),
+    _seldom("KV moved", {"": "server_kv_moved"}),
+    _seldom("waiting for room", _mean_peak("server_waiting_capacity")),
+    _seldom("waiting, deferred", _mean_peak("server_waiting_deferred")),
+    _seldom("requests", {"rejected": "server_rejected", "finished": "server_finished"}),
+    _seldom("LoRA running", _mean_peak("server_lora_running")),
+    _seldom("LoRA", {"adapters": "server_lora_adapters"}),
+    _seldom("image cache", {"hits %": "server_mm_cache_hit_rate"}, percent=True),
     Group("GPUs", {"seen": "gpu_seen", "expected": "gpu_expected"}, SERVER),
     Group("GPU use %", {"mean": "gpu_utilization_mean_percent"}, SERVER),
     Group("power W", {"total": "gpu_power_total_w", "peak": "gpu_power_peak_w"}, SERVER),

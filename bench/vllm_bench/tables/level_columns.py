@@ -96,9 +96,12 @@ def _slowdown(percentile: float) -> Iterator[Column[LevelRow]]:
     def found(row: LevelRow) -> Slowdown | None:
         return row.slowed(percentile)
 
+    def compared(row: LevelRow) -> Value:
+        return None if follow(found(row), "ratio") is None else follow(found(row), "figure")
+
     name = f"slowdown_p{percentile:g}"
     what = "what is compared of the class: TTFT, of sessions a job"
-    yield Column(f"{name}_of", what, _compared(percentile))
+    yield Column(f"{name}_of", what, compared)
     ratio = f"its p{percentile:g} in the mix / alone (--alone)"
     yield Column(name, ratio, lambda row: follow(found(row), "ratio"))
     yield from _interval(name, "", found)
@@ -107,14 +110,6 @@ def _slowdown(percentile: float) -> Iterator[Column[LevelRow]]:
         "the largest of the classes' slowdowns / the smallest; 1: nobody is favoured",
         lambda row: follow(row.apart(percentile), "ratio"),
     )
-
-
-def _compared(percentile: float) -> Callable[[LevelRow], Value]:
-    def figure(row: LevelRow) -> Value:
-        found = row.slowed(percentile)
-        return None if found is None or found.ratio is None else found.figure
-
-    return figure
 
 
 def _as_of_a_run(name: str, found: str | Callable[[LevelRow], Value]) -> Column[LevelRow]:
@@ -192,7 +187,7 @@ LEVEL_COLUMNS: tuple[Column[LevelRow], ...] = (
         "fairness_index",
         "Jain's index of what each class got by its share or streams, where every class had to "
         "wait; 1: as promised",
-        lambda row: row.fair.jain.index if _of_all(row) and row.fair and row.fair.jain else None,
+        lambda row: follow(row, "fair.jain.index") if row.level.class_ is None else None,
     ),
     Column("ttft_stability", "the TTFT compared with the lowest level's", "state"),
 )
@@ -203,10 +198,6 @@ def level_rows(series: Iterable[Series]) -> list[LevelRow]:
     every = list(series)
     fair = {one.run_ids: one for one in fairness(every)}
     return [row for one in every for row in _rows(one, fair)]
-
-
-def _of_all(row: LevelRow) -> bool:
-    return row.level.class_ is None
 
 
 def _rows(series: Series, fair: Mapping[tuple[str, ...], Fairness]) -> Iterator[LevelRow]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..answers.lost import side_words
 from ..figures.absent import observed
 from ..figures.attained import Attainment
-from ..figures.digits import counted, short
+from ..figures.digits import counted, interval_words, short
 from ..figures.metrics import TITLES
 from ..figures.objectives import Word
 from ..records.text import printable
@@ -22,7 +22,7 @@ from ..summary.levels import Level, Series, series_of
 from ..summary.stability import stability
 from ..summary.summary import RunSummary
 from .columns import REPEATED
-from .group import PERCENTILE, Where, interval_words
+from .group import PERCENTILE, Where
 from .level_columns import over_runs
 from .machines.machine_lines import machine_lines, machine_rows
 from .text_tables import figure_rows
@@ -85,9 +85,7 @@ def tier_words(series: Series, tier: str) -> str:
     found = level.tiers.get(tier)
     if found is None:
         return level.invalid or "its runs had other objectives"
-    return "; ".join(
-        [WORDS[found.word], *(o.short_words for o in (*found.missed, *found.not_shown))]
-    )
+    return "; ".join(filter(None, (WORDS[found.word], found.failing)))
 
 
 def _level_objectives(level: Level) -> list[str]:
@@ -111,10 +109,7 @@ def level_words(level: Level) -> str:
 
 
 def _share(found: Attainment) -> str:
-    """Return which share of the requests met all that one can meet.
-
-    Empty: there are only rates, or each class has its own.
-    """
+    """Return which share met all that one can; empty: only rates, or each class has its own."""
     share, interval = found.share, found.interval
     if not found.on_requests:
         return ""
@@ -211,12 +206,9 @@ def hit_rates(series: Series) -> str:
         return ""
     at_each = ", ".join(f"{100 * rate:.0f} % at {at}" for at, rate in known)
     words = f"Prefix cache hits: {at_each or 'unknown'}"
-    own = (
-        ""
-        if shared is None
-        else f"; the requests themselves repeat {100 * shared:.0f} % of their tokens"
-    )
-    return words + own
+    if shared is None:
+        return words
+    return f"{words}; the requests themselves repeat {100 * shared:.0f} % of their tokens"
 
 
 def repeat_lines(series: Series) -> list[str]:
@@ -268,14 +260,10 @@ def server_rows(series: Series) -> list[list[str]]:
 def server_lines(series: Series) -> list[str]:
     """Return what is missing or odd in each run with samples or a price."""
     lines = [f"{words}: {line}" for words, run in series.run_words for line in _lines(run)]
-    lines += [f"{words}: {_prefix(run.prefix)}" for words, run in _with_groups(series)]
+    grouped = [(w, part) for w, part in _parts(series) if part.class_ and part.prefix.known]
+    lines += [f"{words}: {_prefix(part.prefix)}" for words, part in grouped]
     measured = any(run.energy.window_j is not None for run in series.runs)
     return [*lines, SENSOR_NOTE] if measured else lines
-
-
-def _with_groups(series: Series) -> Iterator[tuple[str, RunSummary]]:
-    """Yield the classes of each run whose plan says what their prompts share."""
-    return ((w, part) for w, part in _parts(series) if part.class_ and part.prefix.known)
 
 
 def _parts(series: Series) -> Iterator[tuple[str, RunSummary]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ..classes.fairness import fairness, fairness_lines
-from ..figures.digits import markdown_table
+from ..figures.digits import markdown_list, markdown_table
 from ..records.text import code, markdown
 from ..summary.again import again
 from ..summary.environment import environment
@@ -61,7 +61,7 @@ def to_markdown(summaries: Sequence[RunSummary]) -> str:
         *_errors(summaries),
         *_environment(summaries),
         *_again(named),
-        "## What the columns mean\n\n" + _list(MEANINGS),
+        "## What the columns mean\n\n" + markdown_list(MEANINGS),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -70,12 +70,12 @@ def _verdicts(summaries: Sequence[RunSummary]) -> Iterable[str]:
     yield f"## Verdict: {headline(summaries)}"
     for summary in summaries:
         if summary.verdict.doubts:
-            yield f"**{summary.verdict.level}** {code(summary.run_id)}\n\n" + _list(
+            yield f"**{summary.verdict.level}** {code(summary.run_id)}\n\n" + markdown_list(
                 _finding(f) for f in summary.verdict.doubts
             )
     notes = shared_notes(summaries)
     if notes:
-        yield "Worth knowing:\n\n" + _list(
+        yield "Worth knowing:\n\n" + markdown_list(
             _finding(note, runs if len(summaries) > 1 else "") for note, runs in notes
         )
 
@@ -93,15 +93,16 @@ def _scenario(name: str, series: Series) -> str:
     description = next((d for r in runs if (d := r.setting("description"))), None)
     if description:
         head += f"\n\n{markdown(description)}"
-    head += "\n\n" + _list(population(series))
+    head += "\n\n" + markdown_list(population(series))
     headings, rows = runs_table(series, Where.MARKDOWN)
-    notes = _list([_asked(runs), *footnotes(series), *cache_notes(runs)])
+    notes = markdown_list([_asked(runs), *footnotes(series), *cache_notes(runs)])
     table = _table([heading.replace("\n", " ") for heading in headings], rows)
     parts = [head, table, notes]
     for title, figures, lines in sections(series):
         parts.append(f"### {title}")
-        parts += [_table(figures[0], _escaped(figures[1:]))] if figures else []
-        parts += [_list(markdown(line) for line in lines)] if lines else []
+        cells = [list(map(markdown, row)) for row in figures[1:]]  # names from elsewhere, too
+        parts += [_table(figures[0], cells)] if figures else []
+        parts += [markdown_list(markdown(line) for line in lines)] if lines else []
     turns = turn_rows(series)
     if turns:
         parts += ["### TTFT by turn", _table((unit, *TURN_HEADINGS), turns)]
@@ -109,13 +110,8 @@ def _scenario(name: str, series: Series) -> str:
     if intervals:
         above = "Percentiles in ms with their intervals within the run:"
         parts += [above, _table((unit, *INTERVAL_HEADINGS), intervals)]
-        parts += [_list(lines)] if (lines := unbounded(series)) else []
+        parts += [markdown_list(lines)] if (lines := unbounded(series)) else []
     return "\n\n".join(parts)
-
-
-def _escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return rows whose cells may have names from elsewhere in them."""
-    return [[markdown(cell) for cell in row] for row in rows]
 
 
 def _asked(runs: Sequence[RunSummary]) -> str:
@@ -131,7 +127,7 @@ def _fairness(summaries: Sequence[RunSummary]) -> Iterable[str]:
     found = fairness(series_of(summaries))
     if found:
         lines = (markdown(line) for one in found for line in fairness_lines(one))
-        yield "## Fairness\n\n" + _list(lines)
+        yield "## Fairness\n\n" + markdown_list(lines)
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[str]:
@@ -173,7 +169,3 @@ def _fenced(text: str, language: str) -> str:
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return markdown_table([headings, ["---"] * len(headings), *rows])
-
-
-def _list(items: Iterable[str]) -> str:
-    return "\n".join(f"- {item}" for item in items)

@@ -19,6 +19,7 @@ from ..records.text import printable
 from ..summary.levels import Series, series_of
 from ..summary.series_names import named_series
 from ..summary.summary import RunSummary, headline, shared_notes
+from ..verdict.finding import Severity
 from ..verdict.verdict import finding_text
 from . import compared
 from .group import Where
@@ -86,7 +87,8 @@ def _doubts(summaries: Sequence[RunSummary], *, plain: bool) -> Iterable[Rendera
             yield from (_indented(finding_text(f), plain) for f in summary.verdict.doubts)
     for note, runs in shared_notes(summaries):
         of = f" [{printable(runs)}]" if len(summaries) > 1 else ""
-        yield Text(f"{finding_text(note)}{of}", style="dim")
+        before = "beside the verdict: " if note.severity > Severity.NOTE else ""
+        yield Text(f"{before}{finding_text(note)}{of}", style="dim")
 
 
 def _table(series: Series, width: int | None) -> Iterable[RenderableType]:
@@ -119,7 +121,13 @@ def _width(cells: Sequence[str]) -> int:
 
 
 def _by_figure(rows: Sequence[Sequence[str]], width: int | None) -> Iterable[Text]:
-    """Yield a line per figure, a column per run; runs that don't fit follow in a further block."""
+    """Yield a line per figure, a column per run; runs that don't fit follow in a further block.
+
+    A figure in words that are too long for a column stands below, for all runs.
+    """
+    room = (width or UNBOUNDED) - _width([row[0] for row in rows]) - 2
+    long = [row for row in rows if _width(row[1:]) > room]
+    rows = [row for row in rows if row not in long]
     names, *columns = [(_width(column), column) for column in zip(*rows, strict=True)]
     while columns:
         room, fits = (width or UNBOUNDED) - names[0], 0
@@ -130,6 +138,8 @@ def _by_figure(rows: Sequence[Sequence[str]], width: int | None) -> Iterable[Tex
             figures = [(of[place].rjust(2 + size), STYLES.get(of[place], "")) for size, of in block]
             yield Text.assemble(name.ljust(names[0]), *figures)
         yield from [Text()] if columns else []
+    for name, *of in long:
+        yield Text(f"{name}: {' | '.join(of)}")
 
 
 def _errors(summaries: Sequence[RunSummary]) -> Iterable[Text]:

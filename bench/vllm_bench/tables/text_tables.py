@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..figures.digits import allowed, counted, short
+from ..figures.digits import allowed, counted, interval_words, short
 from ..figures.machines.reads import reads_in_words
 from ..figures.metrics import TITLES, headline_metric
 from ..records.text import ABSENT
@@ -14,7 +14,7 @@ from ..summary.calibration import in_words
 from ..summary.levels import Series
 from ..summary.summary import RunSummary, Turn, named, with_classes
 from .columns import BY_NAME
-from .group import Group, Where, groups_of, interval_words, lacking, legend, mark
+from .group import Group, Where, groups_of, lacking, legend, mark
 
 EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
 TAILS = (50.0, 95.0, 99.0)
@@ -47,9 +47,6 @@ def _measured(text: str) -> bool:
     return text[:1].isdigit() or text.startswith("-")
 
 
-ZERO = ("0", "0 %")
-
-
 def figure_rows(series: Series, where: Where) -> list[list[str]]:
     """Return a row per figure, with a cell for each run; those that no run has are left out.
 
@@ -61,7 +58,7 @@ def figure_rows(series: Series, where: Where) -> list[list[str]]:
         row
         for group in groups_of(where, runs)
         for row in _rows(group, runs)
-        if not set(row[1:]) <= ({ABSENT, *ZERO} if group.unless_zero else {ABSENT})
+        if not set(row[1:]) <= ({ABSENT, "0", "0 %"} if group.unless_zero else {ABSENT})
     ]
 
 
@@ -129,12 +126,9 @@ def unbounded(series: Series) -> list[str]:
 
 
 def _with_intervals(run: RunSummary) -> list[str]:
-    found = (headline_metric(one, run.load) for one in _timed(run))
+    timed = ("ttft_ms", *(["ttfa_ms"] if run.thinking else []), "tpot_ms", "latency_ms")
+    found = (headline_metric(one, run.load) for one in timed)
     return [metric for metric in found if metric in run.distributions]
-
-
-def _timed(run: RunSummary) -> tuple[str, ...]:
-    return ("ttft_ms", *(["ttfa_ms"] if run.thinking else []), "tpot_ms", "latency_ms")
 
 
 def turn_rows(series: Series) -> list[list[str]]:

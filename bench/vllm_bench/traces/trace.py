@@ -85,11 +85,7 @@ class Trace:
 
 
 def read_trace(
-    path: Path,
-    *,
-    speed: float = 1.0,
-    limit_s: float | None = None,
-    limit_count: int | None = None,
+    path: Path, *, speed: float = 1.0, limit_s: float | None = None, limit_count: int | None = None
 ) -> Trace:
     """Read a trace that is replayed `speed` times as fast as it was recorded.
 

@@ -42,7 +42,6 @@ from .trials import LOGS, RUNS, Trial, in_force
 HERE = "127.0.0.1"
 THROWN = "thrown_away"  # the folder of the runs after a start, which nothing is told of
 FIRST_PORT, PORTS = 18_800, 1_000  # where servers are put, so that .env's own stays free
-KEY = "VLLM_API_KEY"
 PARTS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
@@ -118,11 +117,9 @@ class Starts:
 
     def _knowing(self, settings: Settings, told: Mapping[str, Any]) -> Starts:
         """Return it with the settings in force, and the key that this server wants."""
-        key = {KEY: settings.api_key} if settings.api_key else {}
-        environ = {**self.session.environ, **key}
-        return dataclasses.replace(
-            self, session=dataclasses.replace(self.session, environ=environ, said=told)
-        )
+        environ = {**self.session.environ, **settings.key}
+        session = dataclasses.replace(self.session, environ=environ, said=told)
+        return dataclasses.replace(self, session=session)
 
     def _measured(
         self, server: ServerProcess, step: Step, trial: Trial, scenario: Scenario
@@ -141,17 +138,13 @@ class Starts:
         self, settings: Settings, step: Step, served: list[str], told: Mapping[str, Any]
     ) -> Scenario:
         """Return the scenario as it is sent to this server."""
-        scenario = step.scenario
+        scenario = settings.reached_by(step.scenario)
         if "TENSOR_PARALLEL_SIZE" in settings.values and scenario.gpus is None:
             # Else those that are sampled would count, which may be all of the machine's.
             scenario = scenario.model_copy(update={"gpus": gpus_said(told)})
         model = scenario.model if scenario.model in served or not served else served[0]
-        keyed = scenario.api_key_env is None and bool(settings.api_key)
-        here = {"base_url": settings.base_url, "model": model}
-        key = {"api_key_env": KEY} if keyed else {}
-        return of_pair(
-            scenario.model_copy(update={**here, **key}), step.configuration.label, scenario.seed
-        )
+        served_one = scenario.model_copy(update={"model": model})
+        return of_pair(served_one, step.configuration.label, scenario.seed)
 
     def _runs(
         self, scenario: Scenario, folder: Path, experiment: dict[str, Any]

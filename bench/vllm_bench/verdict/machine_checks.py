@@ -6,7 +6,8 @@ from typing import Any
 
 from ..figures.absent import observed, why_no_rows
 from ..figures.facts import Facts
-from ..figures.machines.machine import listed, machines_of
+from ..figures.machines.machine import machines_of
+from ..records.text import listed
 from ..serverside.gpu import reasons_slowed
 from ..serverside.over_time import GPU_GAP_S, between
 from .finding import Doubt, check
@@ -52,9 +53,8 @@ def gpu_gap(facts: Facts) -> Doubt | None:
 
 def _is_long(gap: dict[str, Any]) -> bool:
     begin, end = gap.get("from_s"), gap.get("to_s")
-    if not isinstance(begin, int | float) or not isinstance(end, int | float):
-        return True  # it never came, or never came back
-    return end - begin > GPU_GAP_S
+    # Without one of them it never came, or never came back.
+    return begin is None or end is None or end - begin > GPU_GAP_S
 
 
 @check(

@@ -91,11 +91,10 @@ def _other_prompts(rows: Rows) -> Iterator[Doubt]:
 @check("figures of another model are right, but not what was asked for", suspect="any reply")
 def other_model(facts: Facts) -> Doubt | None:
     """Replies name a model that wasn't asked for, and isn't another name of it."""
-    said, aliases = facts.server("replied_as"), facts.server("aliases")
+    said = facts.server("replied_as") or {}
     asked = dict.fromkeys(p.setting("model") for p in (facts, *facts.classes.values()))
-    own = {*asked, facts.server("model_root")}
-    own |= set(aliases) if isinstance(aliases, list) else set()
-    others = [name for name in said if name not in own] if isinstance(said, dict) else []
+    own = {*asked, facts.server("model_root"), *(facts.server("aliases") or ())}
+    others = [name for name in said if name not in own]
     if not others:
         return None
     named = ", ".join(f"{said[name]} by {name}" for name in others)

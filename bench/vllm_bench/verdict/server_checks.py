@@ -156,24 +156,26 @@ def metrics_gap(facts: Facts) -> Doubt | None:
 
 @check(
     "share of prompt tokens found in the prefix cache that should not have been there (under "
-    "`cache: run` beyond what the scenario repeats itself: system prompt, a trace's own blocks): "
-    "prefill that wasn't done makes TTFT and throughput look better",
+    "`cache: run` beyond what the scenario repeats itself: system prompt, a trace's own blocks; of "
+    "n choices all but one find their prompt): prefill that wasn't done makes TTFT and throughput "
+    "look better",
     suspect=f"> {100 * COLD_HITS:g} % under `cache: cold`, > {100 * RUN_HITS:g} % under `run`",
     invalid="> 10 % under `cold`",
 )
 def cache_hits(facts: Facts) -> Doubt | None:
     """Prompts were found in the prefix cache that the run should not have found there."""
     rate, cache = cache_hit_rate(facts), facts.setting("cache")
-    if rate is None or rate <= COLD_HITS or _told_by_class(facts):
+    among = 1 - 1 / facts.choices  # all but the first of a request's choices find its prompt
+    if rate is None or rate - among <= COLD_HITS or _told_by_class(facts):
         return None
     figures = f"{100 * rate:.1f} % of the prompt tokens came from the prefix cache"
     if cache == "cold" and _all_alike(facts):
-        grave = Severity.INVALID if rate > 0.10 else Severity.SUSPECT
+        grave = Severity.INVALID if rate - among > 0.10 else Severity.SUSPECT
         return Doubt(figures, NOT_COLD, rate, at_most=grave)
     own_way = facts.setting("conversations") or facts.plan("history") or facts.classes
     if cache != "run" or own_way:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
-    own = own_share(facts)
+    own = among + own_share(facts) / facts.choices
     figures += f"; the scenario itself repeats about {100 * own:.0f} %" * bool(own)
     if rate - own <= RUN_HITS:
         return Doubt(figures, AS_MEANT, rate, at_most=Severity.NOTE)
@@ -253,9 +255,8 @@ def _tokens_in_flight(facts: Facts) -> float:
     rows, flight = facts.succeeded, facts.flight
     if flight is None or not len(rows):
         return 0.0
-    return (
-        flight.mean * (facts.total("prompt_tokens") + facts.total("completion_tokens")) / len(rows)
-    )
+    tokens = facts.total("prompt_tokens") + facts.total("completion_tokens")
+    return flight.mean * tokens / len(rows)
 
 
 @check("the length of a block is the finest step that a cache knows")
@@ -308,9 +309,9 @@ def pictures_cached(facts: Facts) -> Doubt | None:
 )
 def prompt_reuse(facts: Facts) -> Doubt | None:
     """Prompts were sent more than once, so the prefix cache may have helped."""
-    uses = facts.info.prompts.get("max_uses") if facts.info else None
+    uses = (facts.info.prompts.get("max_uses") or 0) if facts.info else 0
     salted = facts.setting("cache") != "natural"  # each use has a salt of its own
-    if not isinstance(uses, int) or uses <= 1 or salted or cache_hit_rate(facts) is not None:
+    if uses <= 1 or salted or cache_hit_rate(facts) is not None:
         return None
     return Doubt(
         f"prompts were sent up to {uses} times in this run",

@@ -103,20 +103,17 @@ def _worst(found: Iterable[Finding]) -> Level:
 # ---- one voice: no finding contradicts another one's cause or remedy ----
 
 
-def findings(checks: Sequence[Check], facts: Facts) -> list[Finding]:
-    """Return what the checks find, in their order."""
-    return _told(list(found_by(checks, facts)))
+def findings(found: Sequence[Found]) -> list[Finding]:
+    """Return what checks found, in its order, without what another finding explains.
 
-
-def _told(every: Sequence[Found]) -> list[Finding]:
-    found = _unsilenced(every)
-    return [_finding(one, _remedy(one.doubt, found)) for one in found]
-
-
-def _unsilenced(found: Sequence[Found]) -> list[Found]:
-    """Leave out what another finding explains: it names the cause, and what to do about it."""
+    That one names the cause, and what to do about it.
+    """
     codes = {one.check.code for one in found}
-    return [one for one in found if codes.isdisjoint(one.check.rule.silenced_by)]
+    told = [one for one in found if codes.isdisjoint(one.check.rule.silenced_by)]
+    return [
+        Finding(of.check.code, of.severity, of.doubt.figures, _remedy(of.doubt, told), of.about)
+        for of in told
+    ]
 
 
 def _remedy(doubt: Doubt, found: Iterable[Found]) -> str:
@@ -126,10 +123,6 @@ def _remedy(doubt: Doubt, found: Iterable[Found]) -> str:
     wanted = [one.doubt.sets for one in found if one.doubt.sets is not None]
     largest = max((s for s in wanted if s.key == doubt.sets.key), key=lambda s: s.least)
     return doubt.advice.replace("{set}", largest.words)
-
-
-def _finding(one: Found, advice: str) -> Finding:
-    return Finding(one.check.code, one.severity, one.doubt.figures, advice, one.about)
 
 
 # ---- the run ----
@@ -159,7 +152,7 @@ def verdicts(facts: Facts) -> tuple[Verdict, dict[str, Verdict]]:
 
 
 def _verdict(found: Sequence[Found], families: tuple[Family, ...]) -> Verdict:
-    return Verdict(tuple(sorted(_told(found), key=lambda f: -f.severity)), families)
+    return Verdict(tuple(sorted(findings(found), key=lambda f: -f.severity)), families)
 
 
 # Checks on what each class asked for and sent: not of the run as a whole where it has classes.

@@ -8,6 +8,7 @@ takes them for a moment on the monotonic clock.
 from __future__ import annotations
 
 import queue
+import re
 import ssl
 import threading
 import time
@@ -19,12 +20,15 @@ from typing import Any
 
 import httpcore
 import httpx
+import orjson
 
+from ..reply.words import error_text
 from .no_answer import FinalError, HungUpError, NoAnswerError, no_answer
 
 MOST_BYTES = 16 << 20  # of a body, unpacked: the ids of two million tokens, or fifty engines' page
 CONNECT_S = 5.0
 PIECE = 1 << 16
+TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
 ONCE_PACKED = {"gzip", "x-gzip", "deflate"}  # nobody asks for them, but some gateways do it
 FAILURES = (
     *(httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol),
@@ -39,6 +43,35 @@ class Answer:
     status: int
     body: bytes
     location: str  # where a redirect points to; nobody follows it, with a key in the headers
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page for people."""
+        return self.body.lstrip()[:1] == b"<"
+
+    def json(self) -> Any:
+        """Return the JSON that it is; None: it is none."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return None
+
+    @property
+    def words(self) -> str:
+        """What it says about its own failure."""
+        if self.location:
+            return f"it points to {self.location}: give that address, if it is right"
+        if self.is_page:
+            title = TITLE.search(self.text)
+            return "a web page" + (f", {' '.join(title[1].split())}" if title else "")
+        try:
+            return error_text(orjson.loads(self.body))
+        except (ValueError, TypeError, RecursionError):  # not JSON, or nested without end
+            return " ".join(self.text.split())
 
 
 def check_url(url: str) -> None:

@@ -6,20 +6,16 @@ They aren't timed, and each ends in time (`calls`); the streaming path has its o
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-import orjson
-
 from ..errors import BenchError
 from ..records.beside.families import CACHE_CONFIG, COUNTERS, STARTED
 from ..records.text import masked, masked_in
 from ..reply.said.event import counted
-from ..reply.words import error_text
 from ..scenario.secrets import masked_words, secret_texts, url_secrets
 from .address import Tls, is_own_address
 from .calls import Answer, Calls, check_url
@@ -35,7 +31,6 @@ SHORT_S = 5.0  # for what a server knows by heart; signals are only counted mean
 SILENT_S = 60.0  # so long a page that gave no answer in time isn't asked for again
 PAGES = "web pages, not vLLM: is this the port of another service? Correct base_url"
 MOST_TEXT = 200  # characters of a version, or of a label
-TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
 MOST_LABELS = 100
 MOST_WORDS = 500  # of a reply that says why it failed
 
@@ -58,11 +53,7 @@ class Server:
     """A vLLM server, through its control endpoints."""
 
     def __init__(
-        self,
-        base_url: str,
-        api_key: str | None,
-        headers: dict[str, str],
-        tls: Tls | None = None,
+        self, base_url: str, api_key: str | None, headers: dict[str, str], tls: Tls | None = None
     ) -> None:
         """Prepare calls to `base_url` (ending in /v1); nothing is sent yet.
 
@@ -121,7 +112,7 @@ class Server:
             if answer.status == 400:  # of a proxy to which TLS should be spoken
                 self._check_protocol(url, e)
             raise
-        if _is_page(answer):
+        if answer.is_page:
             raise WrongServerError(f"{url}: {PAGES}")
         if not answer.body.strip() or _is_empty(found):
             raise NotReadyError("/models lists no model")
@@ -146,9 +137,9 @@ class Server:
 
         A gateway that isn't up yet may answer with such a page too, but has no other.
         """
-        if answer.status == 404 and _is_page(answer):
+        if answer.status == 404 and answer.is_page:
             front = self._tried(f"{self.root_url}/", SHORT_S)
-            if front.status == 200 and _is_page(front):
+            if front.status == 200 and front.is_page:
                 raise WrongServerError(f"{self.base_url}: {PAGES}")
 
     def _check_protocol(self, url: str, problem: BenchError) -> None:
@@ -296,7 +287,7 @@ class Server:
                 '\'{"profiler": "torch", "torch_profiler_dir": "DIR"}\''
             )
         if answer.status != 200:
-            said = masked(_words(answer), self._secrets)
+            said = masked(answer.words, self._secrets)
             raise ControlError(f"{url}: HTTP {answer.status}: {said}")
 
     def _samples(self) -> list[Sample]:
@@ -321,9 +312,8 @@ class Server:
 
     def _ask(self, url: str, limit_s: float, body: object = None) -> Answer:
         try:
-            return self._calls.ask(
-                url, limit_s, None if body is None else json.dumps(body).encode()
-            )
+            posted = None if body is None else json.dumps(body).encode()
+            return self._calls.ask(url, limit_s, posted)
         except NoAnswerError as e:
             raise ControlError(f"{url}: {masked(str(e), self._secrets)}") from e
 
@@ -337,10 +327,10 @@ class Server:
         if status == 404 and not self.base_url.endswith("/v1"):
             raise WrongServerError(f"{url}: HTTP 404: base_url should end in /v1")
         if status != 200:
-            words = masked(_words(answer), self._secrets)[:MOST_WORDS]
+            words = masked(answer.words, self._secrets)[:MOST_WORDS]
             kind = WrongServerError if status == 403 or 300 <= status < 400 else ControlError
             raise kind(f"{url}: HTTP {status}: {words}")
-        return _json_of(answer.body)
+        return answer.json()
 
 
 def page_getter(url: str, limit_s: float) -> Callable[[], str]:
@@ -367,11 +357,7 @@ def _page(url: str, answer: Answer, secrets: tuple[str, ...]) -> str:
         location = masked(answer.location, secrets)[:MOST_TEXT] if answer.location else ""
         to = f", and points to {location}" if location else ""
         raise ControlError(f"{url}: HTTP {answer.status}{to}")
-    return answer.body.decode(errors="replace")
-
-
-def _is_page(answer: Answer) -> bool:
-    return answer.body.lstrip()[:1] == b"<"
+    return answer.text
 
 
 def _may_change(status: int) -> bool:
@@ -382,25 +368,3 @@ def _may_change(status: int) -> bool:
 def _is_empty(found: Any) -> bool:
     """Whether a list of models has none, yet: some gateways write null for that."""
     return found in ({}, []) or (isinstance(found, dict) and found.get("data", 1) in (None, []))
-
-
-def _json_of(body: bytes) -> Any:
-    """Return the JSON of a body; None where it is none."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _words(answer: Answer) -> str:
-    """Return what a reply says about its own failure."""
-    if answer.location:
-        return f"it points to {answer.location}: give that address, if it is right"
-    if _is_page(answer):
-        title = TITLE.search(answer.body.decode(errors="replace"))
-        return "a web page" + (f", {' '.join(title[1].split())}" if title else "")
-    try:
-        found = orjson.loads(answer.body)
-        return error_text(found)
-    except (ValueError, TypeError, RecursionError):  # not JSON, or nested without end
-        return " ".join(answer.body.decode(errors="replace").split())

@@ -45,10 +45,7 @@ class DcgmSampler(PageSampler):
     """Records new readings from the exporter's page."""
 
     def __init__(
-        self,
-        fetch: Callable[[], str],
-        recording: GpuRecording,
-        wanted: Sequence[int] | None = None,
+        self, fetch: Callable[[], str], recording: GpuRecording, wanted: Sequence[int] | None = None
     ) -> None:
         super().__init__(fetch, recording, HZ, "--dcgm-url", "exporter")
         self._recording = recording

@@ -30,12 +30,7 @@ class PageSampler(ABC):
     """Fetches from start to stop."""
 
     def __init__(
-        self,
-        fetch: Callable[[], str],
-        recording: Recording,
-        hz: float,
-        name: str,
-        code: str,
+        self, fetch: Callable[[], str], recording: Recording, hz: float, name: str, code: str
     ) -> None:
         """Prepare; `fetch` returns the page. It raises BenchError where there is none.
 

@@ -92,10 +92,7 @@ class ServerMetricsSampler(PageSampler):
     """Records the values of each engine, and of all together."""
 
     def __init__(
-        self,
-        fetch: Callable[[], str],
-        recording: ServerRecording,
-        mask: Callable[[str], str] = str,
+        self, fetch: Callable[[], str], recording: ServerRecording, mask: Callable[[str], str] = str
     ) -> None:
         """Prepare; `mask` takes secrets out of what the server calls its series."""
         super().__init__(fetch, recording, HZ, "/metrics", "no_metrics")

@@ -122,7 +122,7 @@ def read_request(endpoint: str, body: dict[str, Any], settings: Settings) -> Gen
     """Check a body as vLLM does, in the same order, and return its values."""
     options = _stream_options(body)
     field = {CHAT: "messages", RESPONSES: "input"}.get(endpoint, "prompt")
-    prompt, pictures = _read(field, body, vocabulary(settings.tokenizer))
+    prompt, pictures = read_prompt(field, body, vocabulary(settings.tokenizer))
     _check_types(body)
     model = check_model(body, settings)
     max_tokens = _max_tokens(endpoint, len(prompt), body, settings)
@@ -191,18 +191,13 @@ def _schema(endpoint: str, body: Mapping[str, Any], settings: Settings) -> Any:
     return own["schema"]
 
 
-def read_prompt(field: str, body: Mapping[str, Any], words: Vocabulary) -> tuple[int, ...]:
-    """Return the token ids of a body's `prompt`, or of its `messages` under the chat template.
+def read_prompt(
+    field: str, body: Mapping[str, Any], words: Vocabulary
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the token ids of a body's prompt, chat or input under the template, and its pictures.
 
     As vLLM does, a prompt gets the tokenizer's special tokens, and a template's text doesn't.
     """
-    return _read(field, body, words)[0]
-
-
-def _read(
-    field: str, body: Mapping[str, Any], words: Vocabulary
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return a prompt's token ids, and its pictures."""
     given = body.get(field)
     if given is None:
         count = f"'<dict of {len(body)} items>'"
@@ -231,8 +226,7 @@ def _read(
 def _chat_text(messages: object) -> str:
     if not isinstance(messages, list):
         raise invalid("list_type", "body.messages", "Input should be a valid list", repr(messages))
-    turns = [_turn(index, message) for index, message in enumerate(messages)]
-    return chat_prompt(turns)
+    return chat_prompt([_turn(index, message) for index, message in enumerate(messages)])
 
 
 def _turn(index: int, message: object) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from vllm_bench.records.run_info import read_run_info
 
-from tests.e2e.conftest import COMMANDS, ROOT, Served, start
+from tests.e2e.conftest import COMMANDS, ROOT, START_LIMIT_S, Served, start
 from tests.e2e.scripts import assert_ran, bench_words, only, rows, script
 from tests.e2e.test_load import moved
 from tests.scenario.test_answer_form import by
@@ -33,7 +33,9 @@ def adapters(kind: str, folder: Path) -> list[str]:
         maker = str(ROOT / "tools" / "make_adapters.py")
         python = str(ENVIRONMENT / "bin" / "python")
         model = str(ENVIRONMENT / "tiny-model")
-        subprocess.run([python, maker, model, str(folder), *NAMES], check=True, timeout=300)
+        subprocess.run(
+            [python, maker, model, str(folder), *NAMES], check=True, timeout=START_LIMIT_S
+        )
     return [f"{name}={folder / name}" for name in NAMES]
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sim.answers import Server
+from sim.api import Api
+from sim.engine.engine import EngineState
+from sim.faults import read_faults
+from sim.metrics import Metrics
 from sim.model.sums import worked_out
+from sim.truth import TruthLog
+from sim.wire.connection import HttpRequest
+from sim.wire.settings import Settings
 
 from tests.sim.simulated import Simulated
+from tests.sim.test_answers import ByHand, Wire
 
 END = "\nEnd with a line `#### <number>`."
-SLOW = ("--exact", "--ttft-ms", "400", "--itl-ms", "0.2")
 ASKED = {"messages": [{"role": "user", "content": f"Compute 7 * 13 - 4.{END}"}], "max_tokens": 64}
 
 
@@ -73,7 +81,6 @@ def test_an_answer_ends_by_itself_or_is_cut() -> None:
         assert "####" not in said(server, ignore_eos=True)  # a length was asked for, no answer
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("fault", "alone", "under_load"),
     [
@@ -82,8 +89,15 @@ def test_an_answer_ends_by_itself_or_is_cut() -> None:
     ],
 )
 def test_answers_change_above_so_many_in_flight(fault: str, alone: str, under_load: str) -> None:
-    with Simulated(*SLOW, "--faults", fault) as server:
-        assert said(server) == alone
-        with concurrent.futures.ThreadPoolExecutor(5) as pool:
-            answers = list(pool.map(lambda _: said(server), range(5)))
-        assert sorted(answers) == sorted([alone] * 3 + [under_load] * 2)
+    settings, pacing = Settings("m", ("m",)), ByHand()
+    metrics = Metrics(settings, EngineState)
+    api = Api(Server(settings, pacing, TruthLog(None), metrics, read_faults(fault)))
+    request = HttpRequest("POST", "/v1/chat/completions", {}, json.dumps(ASKED).encode(), True, 0)
+    wires = [Wire() for _ in range(5)]
+    for wire in wires:
+        api.handle(request, wire)  # type: ignore[arg-type]
+    for choice in pacing.choices:
+        while not choice.is_complete:
+            choice.token()
+    answers = [json.loads(wire.written[-1])["choices"][0]["message"] for wire in wires]
+    assert [answer["content"] for answer in answers] == [alone] * 3 + [under_load] * 2

@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Iterator[tuple[http.client.HTTPConnection, subproc
     yield connection, process
     connection.close()
     process.terminate()
-    assert process.wait(10) in (0, -signal.SIGTERM)
+    assert process.wait(LIMIT_S) in (0, -signal.SIGTERM)
     process.stdout.close()
 
 
@@ -58,7 +58,7 @@ def test_a_reply_has_each_token_in_its_time(
         assert len([text for text in texts if text]) == TOKENS
         assert told[-1]["choices"][0]["finish_reason"] == "length"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(LIMIT_S) == 0
     record = [json.loads(line) for line in (tmp_path / "r").read_text().splitlines()]
     assert [one["events"] for one in sorted(record, key=lambda one: one["events"])] == [
         0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,3 +20,15 @@ def wait_until(condition: Callable[[], T]) -> T:
         assert time.monotonic() < give_up_s, "it never came"
         time.sleep(0.01)
     return found
+
+
+def ctrl_c_once(condition: Callable[[], object]) -> threading.Thread:
+    """Send the main thread a Ctrl-C as soon as a condition holds; return who waits for that."""
+
+    def wait() -> None:
+        wait_until(condition)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    return waiting

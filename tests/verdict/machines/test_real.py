@@ -12,7 +12,10 @@ from vllm_bench.simulator import simulator
 from vllm_bench.summary.summary import RunSummary, summarize
 
 from tests.machines.running import foremen, load, over, run_load, said, started
+from tests.support.beside.held import held_at
 from tests.support.beside.waiting import wait_until
+from tests.support.far_end import TinyVllm
+from tests.support.frames import read_frame
 
 SERVER = ("--exact", "--ttft-ms", "10", "--itl-ms", "5")
 
@@ -25,8 +28,10 @@ def summary_in(folder: Path) -> RunSummary:
     return summarize(run)
 
 
-def rows_in(folder: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") - 1 for path in (folder / "results").glob("*.csv"))
+def machines_in(folder: Path) -> int:
+    """Return of how many machines there are rows so far."""
+    (path,) = (folder / "results").glob("*.csv")
+    return int(read_frame(path)["machine"].nunique())
 
 
 @pytest.mark.process
@@ -47,11 +52,15 @@ def test_what_three_machines_leave_is_believed_as_what_one_leaves(tmp_path: Path
 
 @pytest.mark.process
 def test_a_machine_that_dies_is_named_and_its_rows_up_to_then_are_there(tmp_path: Path) -> None:
-    with simulator(*SERVER) as (url, _):
-        words = ("--num-requests", 300, "--concurrency", 12, *over(3))
-        with started(load(tmp_path, url.removesuffix("/v1"), *words), tmp_path) as bench:
-            wait_until(lambda: rows_in(tmp_path) > 60)  # in any order, so of each machine some
-            os.kill(foremen(bench.pid)[0], signal.SIGKILL)
+    words = ("--num-requests", 300, "--concurrency", 12, *over(3))
+    with TinyVllm("simulated") as server:
+        server.token_gap_s = 0.005
+        url = server.base_url.removesuffix("/v1")
+        with started(load(tmp_path, url, *words), tmp_path) as bench:
+            with held_at(server, 200) as reached:
+                reached()
+                wait_until(lambda: machines_in(tmp_path) == 3)
+                os.kill(foremen(bench.pid)[0], signal.SIGKILL)
             code, _ = said(bench)
     summary = summary_in(tmp_path)
     assert code == 4

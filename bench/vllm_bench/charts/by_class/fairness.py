@@ -10,7 +10,7 @@ import numpy as np
 from ...classes.fairness import Fairness
 from ...classes.slowdown import PERCENTILES, Slowdown
 from ...records.text import printable
-from ..chart import Axis, Chart, Line, Panel, Span, series_colour
+from ..chart import Axis, Chart, Line, Panel, Span, series_colour, upright_line
 
 ROW_IN, HEAD_IN = 0.55, 0.7
 SHORT = 24  # characters of a line beside a row
@@ -32,12 +32,7 @@ def fairness_chart(levels: Sequence[Fairness]) -> Chart | None:
         doc="each class's TTFT (of sessions the time of a job without its waits, where a mark says "
         "so) in the mix over the same alone, with the same arrivals",
         note=". ".join([f"{_compared(shown)}; 1: as if alone", *map(_note, shown)]),
-        x=Axis(
-            words="in the mix ÷ alone",
-            ticks=_ticks(span),
-            log=True,
-            span=span,
-        ),
+        x=Axis(words="in the mix ÷ alone", ticks=_ticks(span), log=True, span=span),
         panels=[_panel(one, span) for one in shown],
         panel_in=ROW_IN * rows + HEAD_IN,
     )
@@ -79,16 +74,13 @@ def _panel(one: Fairness, span: Span) -> Panel:
     names = [s.class_name for s in one.of(PERCENTILES[0])]
     heights = np.arange(len(names), dtype=np.float64)
     ends = (-0.5, len(names) - 0.5)
-    equal = Line(
-        name="as alone", x=np.ones(2), y=np.array(ends), role="thin", colour="ink", legend=None
-    )
     return Panel(
         y=Axis(
             words=one.load.words,
             ticks=[(at, printable(n, 32)) for at, n in zip(heights, names, strict=True)],
             span=ends[::-1],  # the first on top
         ),
-        lines=[equal, *_marks(one, span)],
+        lines=[upright_line("as alone", ends), *_marks(one, span)],
         beside=[(at, _words(one, n)) for at, n in zip(heights, names, strict=True)],
     )
 
@@ -98,9 +90,10 @@ def _words(one: Fairness, name: str) -> str:
 
     Words take their room from the marks.
     """
-    reasons = {s.absent for s in one.slowdowns if s.class_name == name}
+    own = [s for s in one.slowdowns if s.class_name == name]
+    reasons = {s.absent for s in own}
     if len(reasons) > 1 or None in reasons:
-        return _beside(one, name)
+        return "\n".join(f"p{s.percentile:g} {_digits(s)}" for s in own)
     return "\n".join(textwrap.wrap(str(reasons.pop()), SHORT))
 
 
@@ -135,12 +128,6 @@ def _ends(found: Slowdown, span: Span) -> Span:
         return np.nan, np.nan
     low, high = found.interval.low, found.interval.high
     return (low if low > span[0] else -np.inf), (high if high < span[1] else np.inf)
-
-
-def _beside(one: Fairness, name: str) -> str:
-    """Return a class's slowdowns in digits, or why there is none."""
-    of_each = [s for s in one.slowdowns if s.class_name == name]
-    return "\n".join(f"p{s.percentile:g} {_digits(s)}" for s in of_each)
 
 
 def _digits(found: Slowdown) -> str:

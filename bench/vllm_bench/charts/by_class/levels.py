@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ...figures.metrics import TITLES, headline_metric
 from ...records.text import printable
 from ...summary.levels import Series
 from ..against_load import levels_axis, percentile_lines
-from ..chart import Axis, Chart, Line, Panel, log_times
+from ..chart import Chart, Line, Panel, times_panel
 
 TIMES = ("ttft_ms", "latency_ms")
 PERCENTILES = (50.0, 95.0)
@@ -35,9 +34,8 @@ def classes_against_load(series: Series) -> Chart | None:
 
 def _panel(series: Series, name: str, percentile: float) -> Panel:
     metric = headline_metric(name, series.levels[0].load)
-    words = f"{TITLES[metric]}\np{percentile:g} (ms)".replace(" schedule", "\nschedule")
-    panel = Panel(y=Axis(words=words, unit="ms"), lines=list(_lines(series, metric, percentile)))
-    return replace(panel, y=replace(panel.y, log=log_times(panel.heights)))
+    title = f"{TITLES[metric]}\np{percentile:g}"
+    return times_panel(title, list(_lines(series, metric, percentile)))
 
 
 def _lines(series: Series, metric: str, percentile: float) -> Iterator[Line]:

@@ -24,7 +24,6 @@ class Machine:
     """One of several machines that sent a run; what isn't known is None."""
 
     name: str  # as the column `machine` has it
-    host: str | None = None
     cores: int | None = None
     nice: int | None = None
     boot_id: str | None = None
@@ -55,7 +54,6 @@ def _machine(found: dict[str, Any]) -> Machine:
     late = found.get("lost") is not None or "rows" not in found
     return Machine(
         name=found["machine"],
-        host=found.get("host"),
         cores=found.get("cores"),
         nice=found.get("nice"),
         boot_id=found.get("boot_id"),
@@ -125,14 +123,10 @@ def _health(info: RunInfo, name: str, mine: Sequence[dict[str, Any]]) -> dict[st
     lags = [worker["loop_lag_ms"] for worker in mine if worker.get("loop_lag_ms")]
     return {
         "workers": list(mine),
-        "loop_lag_ms": max(lags, key=_p99, default=None),
+        "loop_lag_ms": max(lags, key=lambda lag: lag.get("p99") or 0.0, default=None),
         "lateness_ms": own.get("lateness_ms") or whole.get("lateness_ms"),
         **_clock(whole, mine),
     }
-
-
-def _p99(lag: dict[str, Any]) -> float:
-    return float(lag.get("p99") or 0.0)
 
 
 def _clock(whole: dict[str, Any], mine: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -183,9 +177,3 @@ def machines_in_words(info: RunInfo | None) -> str | None:
 
 def _who(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} machines"
-
-
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """Return names of machines for people, the first few of many: `node-a, node-b and 3 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -14,9 +14,8 @@ def reads_in_words(infos: Sequence[RunInfo | None]) -> str:
     found = [reads for reads in map(reads_of, infos) if reads is not None]
     if not found:
         return ""
-    clocks = " or ".join(
-        dict.fromkeys(words for info in infos if info if (words := clock_words(info)))
-    )
+    told = dict.fromkeys(words for info in infos if info if (words := clock_words(info)))
+    clocks = " or ".join(told)
     late = [
         f"{what} {_ms(max(o.p50_ms for o in of))} p50, {_ms(max(o.p99_ms for o in of))} p99, "
         f"{_ms(max(o.max_ms for o in of))} at most"

@@ -34,9 +34,8 @@ class ThinkingFigures:
         """Who thought, for how many tokens, and of how many the TTFA is."""
         share = self.token_share
         tokens = "" if share is None else f", {100 * share:.3g} % of the tokens"
-        known = (
-            f" (unknown of {self.unknown} replies)" if self.unknown and share is not None else ""
-        )
+        partly = self.unknown and share is not None
+        known = f" (unknown of {self.unknown} replies)" if partly else ""
         return f"{self.replies} of {self.of} replies thought{tokens}{known}{self._left_out}"
 
     @property

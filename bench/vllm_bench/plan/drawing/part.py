@@ -19,6 +19,7 @@ from ...prompts.own.conversations import (
     read_conversations,
 )
 from ...prompts.prompt import Prompt, PromptSet, PromptSource
+from ...scenario.datasets import own_file
 from ...scenario.load import LoadLevel, levels_of
 from ...scenario.scenario import Scenario, ScenarioError
 from ...sessions.session import SessionError, Sessions
@@ -298,9 +299,10 @@ class PartDraw(Material):
         """The conversations, if the data set is a file of them; None: its prompts are used."""
         dataset, scenario = self.scenario.dataset, self.scenario
         whole = scenario.conversations is not None and scenario.prefill_tokens is None
-        if not whole or not dataset.startswith("file:"):
+        path = own_file(dataset) if whole else None
+        if path is None:
             return None
-        path = Path(dataset.removeprefix("file:")).expanduser()
+        path = path.expanduser()
         return read_conversations(path) if holds_conversations(path) else None
 
 

@@ -56,8 +56,7 @@ class Described(Traffic):
         if self.scenario.cache == "run" and self.uses_before.most(begun) > 1:
             found["salts"] = "one for each use"
         if plays is not None and not (talks and talks.tool_calls is None):
-            found["sessions"] = plays.sha256
-            found |= {"history": self.history, "max_gap_s": self.scenario.longest_gap_s}
+            found |= {"sessions": plays.sha256, **self.session_facts}
         if self.scenario.prefix is not None:
             found["prefix"] = self.scenario.prefix.model_dump()
         return found
@@ -65,10 +64,12 @@ class Described(Traffic):
     @property
     def session_facts(self) -> dict[str, Any]:
         """The entries on sessions in the run's JSON: what decides their prompts and waits."""
-        talks = self.scenario.conversations
-        if self.plays is None or (talks and talks.tool_calls is None):
-            return {} if self.plays is None else {"history": self.history}
-        return {"history": self.history, "max_gap_s": self.scenario.longest_gap_s}
+        if self.plays is None:
+            return {}
+        talks, facts = self.scenario.conversations, {"history": self.history}
+        if talks and talks.tool_calls is None:
+            return facts
+        return {**facts, "max_gap_s": self.scenario.longest_gap_s}
 
     @functools.cached_property
     def prefix_facts(self) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def _rows(ending: str, text: str, name: str) -> Rows:
     first = next(line for _, line in _lines(text) if line.strip())
     must_be_json = ending in JSON_ENDINGS or first.strip() in ("{", "[", "[{")
     if text.lstrip()[:1] in ("{", "["):
-        whole = _whole_json(text, name, must_be_json and not _is_json(first))
+        whole = _whole_json(text, name, must_be_json and _parsed(first) is None)
         if whole is not None:
             return whole
     if must_be_json or isinstance(_parsed(first), dict):
@@ -205,10 +205,6 @@ def _parsed(line: str) -> object:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-
-
-def _is_json(line: str) -> bool:
-    return _parsed(line) is not None
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

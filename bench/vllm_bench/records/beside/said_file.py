@@ -59,18 +59,6 @@ class Said:
     series: Sequence[Series]
     rows: int  # in the file
 
-    def at(self, reading: int) -> dict[tuple[str | None, str, tuple[tuple[str, str], ...]], float]:
-        """Return all that the page of one reading said."""
-        import numpy as np
-
-        found = {}
-        for one in self.series:
-            row = int(np.searchsorted(one.at, reading, side="right")) - 1
-            if row >= 0 and one.there[row]:
-                key = (one.engine, one.name, tuple(sorted(one.labels.items())))
-                found[key] = float(one.values[row])
-        return found
-
 
 class _Rows:
     """The rows of one series as they are read."""

@@ -50,9 +50,8 @@ class RowFile:
     def anchor(self, zero_s: float) -> None:
         """Set when the run starts, on the clock of the rows' `t_s`."""
         with self._lock:
-            self._zero_s = (
-                zero_s  # the rows so far are written with the next: no disk access at the start
-            )
+            # The rows so far are written with the next: no disk access at the start.
+            self._zero_s = zero_s
 
     def write(self, rows: Iterable[Any] = ()) -> None:
         """Append rows, after those that waited for the start."""
@@ -92,8 +91,10 @@ def read_gpu_rows(run: Path, info: RunInfo | None = None) -> Rows | None:
 
     Raises RecordsError: damaged, or, as far as the run's JSON tells, another run's.
     """
-    path = run.parent / "telemetry" / f"{run.stem}.csv"
-    return _own(path, _read(path, "GPU samples", GpuRow), info, "gpu")
+    path, what = run.parent / "telemetry" / f"{run.stem}.csv", "GPU samples"
+    if (text := _text(path, what)) is None:
+        return None
+    return _own(path, _parsed(path, text, what, GpuRow), info, "gpu")
 
 
 def read_server(run: Path, info: RunInfo | None = None) -> tuple[Rows | None, Said | None]:
@@ -113,10 +114,10 @@ def read_server(run: Path, info: RunInfo | None = None) -> tuple[Rows | None, Sa
 
 
 def _own(
-    path: Path, rows: Rows | None, info: RunInfo | None, sampler: str, read: int | None = None
-) -> Rows | None:
+    path: Path, rows: Rows, info: RunInfo | None, sampler: str, read: int | None = None
+) -> Rows:
     """Return the rows if they are a run's own; `read` is how many the file has, if not these."""
-    if rows is None or info is None:
+    if info is None:
         return rows
     noted = info.observed.get(sampler) or {}
     problem = whose(rows, info.clock_start.wall_s, noted.get("rows"), read)
@@ -144,15 +145,6 @@ def whose(
     return None
 
 
-def _read(path: Path, what: str, kind: type[Any]) -> Rows | None:
-    """Read rows of this kind. A last line that a kill cut off is left out, and unknown columns.
-
-    Raises RecordsError where the header lacks a column, or a row is damaged.
-    """
-    text = _text(path, what)
-    return None if text is None else _parsed(path, text, what, kind)
-
-
 def _text(path: Path, what: str) -> bytes | None:
     if not os.path.lexists(path):
         return None
@@ -170,6 +162,10 @@ def _known(path: Path, what: str, read: Callable[[], T]) -> T:
 
 
 def _parsed(path: Path, text: bytes, what: str, kind: type[Any]) -> Rows:
+    """Return rows of this kind. A last line that a kill cut off is left out, and unknown columns.
+
+    Raises RecordsError where the header lacks a column, or a row is damaged.
+    """
     return _known(path, what, partial(_rows, text, kind))
 
 

@@ -28,9 +28,8 @@ def known_tools(value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | No
 def known_choice(choice: str | dict[str, Any] | None, tools: Sequence[dict[str, Any]]) -> str:
     """Return what is wrong with a choice among these tools; empty: nothing."""
     if isinstance(choice, str) and choice not in CHOICES:
-        return f"tool_choice must be one of {', '.join(CHOICES)}, or name a function" + nearest(
-            choice, CHOICES
-        )
+        known = f"{', '.join(CHOICES)}, or name a function"
+        return f"tool_choice must be one of {known}{nearest(choice, CHOICES)}"
     if not isinstance(choice, dict):
         return ""
     function = choice.get("function")
@@ -38,6 +37,6 @@ def known_choice(choice: str | dict[str, Any] | None, tools: Sequence[dict[str, 
     if choice.get("type") != "function" or not isinstance(name, str):
         return "tool_choice must be as in {type: function, function: {name: look_up}}"
     names = [tool["function"]["name"] for tool in tools]
-    return (
-        "" if name in names else f"tool_choice: {word(name)} isn't in tools{nearest(name, names)}"
-    )
+    if name in names:
+        return ""
+    return f"tool_choice: {word(name)} isn't in tools{nearest(name, names)}"

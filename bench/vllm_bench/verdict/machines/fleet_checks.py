@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ...figures.client import workers
 from ...figures.digits import counted, short
 from ...figures.facts import Facts
-from ...figures.machines.machine import Machine, listed, machines_of
-from ...records.text import printable
+from ...figures.machines.machine import Machine, machines_of
+from ...records.text import listed, printable
 from ..finding import Doubt, Severity, check
 
 SKEW_MS = 20.0  # as long as a short TTFT
