@@ -72,6 +72,8 @@ def test_who_was_lost_has_nothing_under_way() -> None:
         run._take(crew.workers[0], made_judged(0))
         run._lose(crew.workers[0], "died")
         assert progress.in_flight == STREAMS // 2
+        run._take(crew.workers[1], Standing(STREAMS // 2 + 2, {0: 0}))  # two ended, not yet told
+        assert progress.in_flight == STREAMS // 2
 
 
 @pytest.mark.parametrize("rows_stay", [False, True])
