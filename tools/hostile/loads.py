@@ -42,21 +42,22 @@ def _closed(name: str, words: tuple[str, ...] = (), **more: Any) -> Load:
     return Load(name, {"concurrencies": [3, 5], "num_requests": 54, **more}, 54, words)
 
 
+def _open(name: str, words: tuple[str, ...] = (), **more: Any) -> Load:
+    return Load(name, {"request_rates": [40, 60], "num_requests": 80, **more}, 80, words)
+
+
+TWO = ("--workers", "2")
 LOADS = (
     _closed("closed"),
-    _closed("closed, 2 workers", ("--workers", "2")),
+    _closed("closed, 2 workers", TWO),
     _closed("closed, 3 workers", ("--workers", "3")),
     _closed("whole", stream=False),
     _closed("completions", endpoint="completions"),
     _closed("conversation", conversations={"turns": 3, "think_time_s": 0.03}),
-    _closed(
-        "conversation, 2 w.", ("--workers", "2"), conversations={"turns": 3, "think_time_s": 0.03}
-    ),
-    Load("open", {"request_rates": [40, 60], "num_requests": 80}, 80),
-    Load(
-        "open, 2 workers", {"request_rates": [40, 60], "num_requests": 80}, 80, ("--workers", "2")
-    ),
-    Load("open, a cap", {"request_rates": [40, 60], "num_requests": 80, "max_in_flight": 4}, 80),
+    _closed("conversation, 2 w.", TWO, conversations={"turns": 3, "think_time_s": 0.03}),
+    _open("open"),
+    _open("open, 2 workers", TWO),
+    _open("open, a cap", max_in_flight=4),
 )
 
 

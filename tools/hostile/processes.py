@@ -86,13 +86,13 @@ def _command(pid: int) -> str:
         return ""
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float, step_s: float = 0.02) -> bool:
+def wait_until(condition: Callable[[], bool], limit_s: float) -> bool:
     """Wait for a condition; return whether it came within the limit."""
     give_up_s = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > give_up_s:
             return False
-        time.sleep(step_s)
+        time.sleep(0.02)
     return True
 
 

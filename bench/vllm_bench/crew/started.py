@@ -102,11 +102,9 @@ class Processes:
         self._plan, self._tickets = plan, tickets  # of each part; shared by all processes
 
     def begun(self) -> int:
-        """Return how many requests of closed loops have begun."""
         return sum(tickets.taken() for tickets in self._tickets)
 
     def due(self, part: Part) -> int:
-        """Return how many requests of a part should have a row, by those that have begun."""
         taken = (t.taken() for p, t in self._parts if p.place == part.place)
         return part.due(next(taken))
 
@@ -115,7 +113,6 @@ class Processes:
         return zip(self._plan.drawn, self._tickets, strict=True)
 
     def to_measure(self) -> list[int]:
-        """Return, of each process, how many requests by the clock it is to measure."""
         tailed, count = [part for part in self._plan.drawn if part.has_tail], len(self.workers)
         return [
             sum(part.own_of(number, count).below(part.measured) for part in tailed)
@@ -127,7 +124,6 @@ class Processes:
         return 0
 
     def reached(self, told: Sequence[tuple[Worker, Connected]]) -> str | None:
-        """Return what kept streams from connecting; None: nothing did."""
         return next((c.problem for _, c in told if c.problem), None)
 
     def lose(self, worker: Worker, how: str) -> str:

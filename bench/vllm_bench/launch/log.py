@@ -106,10 +106,10 @@ def tail_of(log: Path) -> list[str]:
     return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
-def last_lines(log: Path, secrets: tuple[str, ...] = (), count: int = SHOWN_LINES) -> list[str]:
+def last_lines(log: Path, secrets: tuple[str, ...] = ()) -> list[str]:
     """Return what to show of a log: the line that says what failed, then the last ones."""
     lines = tail_of(log)
-    last = lines[-count:]
+    last = lines[-SHOWN_LINES:]
     telling = telling_line(lines)
     chosen = (
         [telling, *(line for line in last if not telling.startswith(bare(line)))] if lines else []

@@ -17,18 +17,8 @@ NAMES = (
     *("drill", "fork", "funnel", "glove", "hammer", "hinge", "hook", "kettle", "knife", "ladder"),
     *("lamp", "lever", "lock", "mirror", "nail", "needle", "pan", "pedal", "pin", "pipe"),
     *("plank", "pliers", "plug", "pulley", "razor", "ring", "rope", "ruler", "saw", "screw"),
-    *(
-        "shelf",
-        "shovel",
-        "spoon",
-        "spring",
-        "staple",
-        "string",
-        "switch",
-        "tile",
-        "valve",
-        "wrench",
-    ),
+    *("shelf", "shovel", "spoon", "spring", "staple"),
+    *("string", "switch", "tile", "valve", "wrench"),
 )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .nested.groups import ClassKeys, ClassName, Conversations
-from .nested.keys import LONGEST_S, Keys, refuse, setting
+from .nested.keys import Count, Keys, Pause, Time, refuse, setting
 
 # Below the range, gaps are nearly constant and their quantiles lose digits. Above it, nearly all
 # requests come at once, and only millions of them show the rate.
@@ -64,19 +64,11 @@ class LoadKeys(Keys):
     arrival: ArrivalShape | None = setting(
         "how the requests of request_rates arrive (default: poisson)", "gamma", None
     )
-    cv: float | None = setting(
-        "for arrival gamma: standard deviation / mean of the gaps",
-        2,
-        None,
-        ge=SMALLEST_CV,
-        le=LARGEST_CV,
+    cv: Annotated[float, Field(ge=SMALLEST_CV, le=LARGEST_CV)] | None = setting(
+        "for arrival gamma: standard deviation / mean of the gaps", 2, None
     )
-    burst_size: int | None = setting(
-        "for arrival bursts: requests sent at one instant", 8, None, ge=1
-    )
-    ramp_s: float = setting(
-        "seconds in which the request rate grows evenly from 0", 30, 0.0, ge=0, le=LONGEST_S
-    )
+    burst_size: Count | None = setting("for arrival bursts: requests sent at one instant", 8, None)
+    ramp_s: Pause = setting("seconds in which the request rate grows evenly from 0", 30, 0.0)
     trace: str | None = setting(
         "recorded traffic: a file of requests, or a file or folder of sessions",
         "t.csv",
@@ -89,37 +81,23 @@ class LoadKeys(Keys):
         "live",
         None,
     )
-    max_gap_s: float | None = setting(
-        f"longest wait between a session's turns (default: {LONGEST_GAP_S:g})",
-        600,
-        None,
-        ge=0,
-        le=LONGEST_S,
+    max_gap_s: Pause | None = setting(
+        f"longest wait between a session's turns (default: {LONGEST_GAP_S:g})", 600, None
     )
     depth: Depth | None = setting(
         "recorded sessions by streams: each begins at a drawn turn (default), or at its first",
         "first",
         None,
     )
-    length_divisor: int | None = setting(
-        "recorded sessions: prompts and answers a so-many-th as long (default: 1)",
-        16,
-        None,
-        ge=1,
-        le=MOST_DIVISOR,
+    length_divisor: Annotated[int, Field(ge=1, le=MOST_DIVISOR)] | None = setting(
+        "recorded sessions: prompts and answers a so-many-th as long (default: 1)", 16, None
     )
-    num_requests: int | None = setting(
-        "requests of each level, one row each; with duration_s: at least",
-        200,
-        None,
-        ge=1,
-        le=MOST_REQUESTS,
+    num_requests: Annotated[int, Field(ge=1, le=MOST_REQUESTS)] | None = setting(
+        "requests of each level, one row each; with duration_s: at least", 200, None
     )
-    duration_s: float | None = setting(
-        "seconds of sending at each level", 60, None, gt=0, le=LONGEST_S
-    )
-    max_in_flight: int | None = setting(
-        "open loop: most requests in flight; one that waits counts as late", 256, None, ge=1
+    duration_s: Time | None = setting("seconds of sending at each level", 60, None)
+    max_in_flight: Count | None = setting(
+        "open loop: most requests in flight; one that waits counts as late", 256, None
     )
     warmup_requests: int | None = setting(
         "sent first, without rows (default: one per stream)", 8, None, ge=0, le=MOST_REQUESTS

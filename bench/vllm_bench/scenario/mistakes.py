@@ -118,30 +118,15 @@ def _plain(error: ErrorDetails) -> str:
 
 # Body fields that a scenario key sets; extra_body must not change them.
 OWNED_BODY_KEYS = {
-    "model": "model",
-    "messages": "dataset",
-    "input": "dataset",
-    "instructions": "system_prompt",
-    "prompt": "dataset",
-    "stream": "stream",
-    "stream_options": "stream",
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "max_output_tokens": "max_new_tokens",
-    "temperature": "temperature",
-    "ignore_eos": "ignore_eos",
-    "cache_salt": "cache",
+    **{key: key for key in ("model", "stream", "temperature", "ignore_eos")},
+    **dict.fromkeys(("messages", "input", "prompt"), "dataset"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "max_new_tokens"),
+    **{"instructions": "system_prompt", "stream_options": "stream", "cache_salt": "cache"},
 }
-OWNED_HEADERS = {
-    "authorization": "api_key_env",
-    "content-type": None,
-    "content-length": None,
-    "transfer-encoding": None,
-    "connection": None,
-    "accept-encoding": None,
-    "host": "base_url",
-    "x-request-id": None,
-    "traceparent": None,
+OWNED_HEADERS: dict[str, str | None] = {
+    **{"authorization": "api_key_env", "host": "base_url"},
+    **dict.fromkeys(("content-type", "content-length", "transfer-encoding", "connection")),
+    **dict.fromkeys(("accept-encoding", "x-request-id", "traceparent")),
 }
 
 

@@ -12,7 +12,7 @@ from .forms.response_format import known_format
 from .forms.tools import known_choice, known_tools
 from .mistakes import nearest, sendable_body, sendable_headers
 from .nested.groups import QUESTIONS, Prefix, Quality
-from .nested.keys import LONGEST_S, Keys, refuse, setting
+from .nested.keys import Count, Keys, Time, refuse, setting
 from .objectives import Slo
 
 # Fields of vLLM's own that constrain an answer, and what they were called in earlier versions.
@@ -28,10 +28,10 @@ class RequestKeys(Keys):
     model: str = setting("the model, by its name on the server", "Qwen/Qwen3-8B", min_length=1)
     temperature: float = setting("sampling temperature; 0 is greedy", 0.7, 0.0, ge=0, le=2)
     stream: bool = setting("stream replies; without it tokens have no times", False, True)
-    prefill_tokens: int | None = setting(
-        "length of a prompt in tokens, chat template included", 256, None, ge=1
+    prefill_tokens: Count | None = setting(
+        "length of a prompt in tokens, chat template included", 256, None
     )
-    max_new_tokens: int = setting("longest reply in tokens", 128, ge=1)
+    max_new_tokens: Count = setting("longest reply in tokens", 128)
     dataset: str = setting("the prompts: a data set's name, or file:PATH", "sample", "dolly")
     prompt_fit: Literal["natural", "packed"] = setting(
         "natural: half to twice prefill_tokens; packed: joined to that length, ±2 %",
@@ -83,13 +83,9 @@ class RequestKeys(Keys):
     tool_choice: str | dict[str, Any] | None = setting(
         "which of the tools it calls: auto, none, required, or one by its name", "required", None
     )
-    timeout_first_token_s: float = setting(
-        "most seconds to the first token", 30, 120.0, gt=0, le=LONGEST_S
-    )
-    timeout_stall_s: float = setting(
-        "most seconds without a token within a reply", 10, 60.0, gt=0, le=LONGEST_S
-    )
-    timeout_total_s: float = setting("most seconds for a request", 300, 600.0, gt=0, le=LONGEST_S)
+    timeout_first_token_s: Time = setting("most seconds to the first token", 30, 120.0)
+    timeout_stall_s: Time = setting("most seconds without a token within a reply", 10, 60.0)
+    timeout_total_s: Time = setting("most seconds for a request", 300, 600.0)
     slo: Slo | None = setting(
         "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}, None
     )

@@ -17,7 +17,7 @@ from .by_flags import FLAGS
 from .load_keys import ARRIVAL_KEYS, LoadKeys, replaced
 from .mistakes import explain, nearest, short_word, unknown, usable_url, variable_name, word
 from .nested.groups import ClassKeys, Quality
-from .nested.keys import refuse, setting
+from .nested.keys import Count, refuse, setting
 from .objectives import Tiers
 from .request_keys import RequestKeys, quality_problems, with_questions
 from .secrets import MASK, masked_settings
@@ -67,9 +67,7 @@ class Scenario(RequestKeys, LoadKeys):
         {"set": "arithmetic", "questions": 400},
         None,
     )
-    gpus: int | None = setting(
-        "number of the server's GPUs (default: those sampled)", 2, None, ge=1
-    )
+    gpus: Count | None = setting("number of the server's GPUs (default: those sampled)", 2, None)
     gpu_hour_price: float | None = setting("price of one GPU for one hour", 2.5, None, gt=0)
 
     @model_validator(mode="before")

@@ -120,23 +120,18 @@ def _made(path: Path, form: Format, sessions: Sequence[Session], tally: Tally) -
     seen: set[str] = set()
     for session in sessions:
         if session.id in seen:
-            raise SessionError(
-                f"{path}: {form.kind}: session {printable(session.id)} is there twice"
-            )
+            twice = f"session {printable(session.id)} is there twice"
+            raise SessionError(f"{path}: {form.kind}: {twice}")
         seen.add(session.id)
     starts = [session.starts_s for session in sessions if session.starts_s is not None]
-    began = min(starts, default=0.0) if len(starts) == len(sessions) else None
-    placed = [
-        replace(s, starts_s=None if began is None else (s.starts_s or 0.0) - began)
-        for s in sessions
-    ]
+    dated, began = len(starts) == len(sessions), min(starts, default=0.0)
+    placed = [replace(s, starts_s=(s.starts_s or 0.0) - began if dated else None) for s in sessions]
     placed.sort(key=lambda session: (session.starts_s or 0.0, session.id))
     left_out = dict(+tally.left_out)
     notes = [*tally.told(), *(f"{number:,} left out: {what}" for what, number in left_out.items())]
     if tally.unknown_waits:
-        notes.append(
-            f"{tally.unknown_waits:,} waits aren't known: the most that they may have been"
-        )
+        known = "waits aren't known: the most that they may have been"
+        notes.append(f"{tally.unknown_waits:,} {known}")
     return Sessions(
         kind=form.kind,
         sessions=tuple(placed),
@@ -163,11 +158,7 @@ def _refusal(path: Path, files: Sequence[Path]) -> SessionError:
         said = _looks_like(next((row.given for row in rows_of(files[0])), {}))
     except NotJsonError as e:
         said = f"begins with {str(e)!r}"
-    one = (
-        "no recorded sessions: it"
-        if not path.is_dir()
-        else f"no file has sessions: {files[0].name}"
-    )
+    one = f"no file has sessions: {files[0].name}" if path.is_dir() else "no recorded sessions: it"
     shown = ", ".join(f"{form.shown} ({form.kind})" for form in FORMATS)
     return SessionError(f"{path}: {one} {said}; read are {shown}, or a trace of requests")
 

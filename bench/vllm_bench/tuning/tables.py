@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..figures.digits import markdown_table, short
@@ -18,6 +19,8 @@ from .ranking import Placed, gpus_of, levels_of_runs
 from .trials import Tried
 
 STAGES = {"screen": "screened", "full": "in full", "again": "by turns"}
+OF_TIMES = {"ttft": (50, 95, 99), "tpot": (50, 95), "latency": (50, 95, 99)}
+figure = partial(doc, default=None)  # of a run: a configuration may have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +36,27 @@ class TuneRow:
     kv_cache_requests: float | None = doc("requests of full length that it holds, as it says")
     capacity: float | None = doc("the highest load that met the objectives, by a search")
     capacity_unit: str | None = doc("requests/s or streams")
-    concurrency: int | None = doc("streams held open; empty: an open loop")
-    request_rate: float | None = doc("requests per second asked for; empty: a closed loop")
-    verdict: str | None = doc("VALID, SUSPECT or INVALID")
-    objectives: str | None = doc("met, missed or not shown; empty: the scenario has none")
-    requests: int | None = doc("requests that ended, however they did")
-    succeeded: int | None = doc("of these, successes")
-    gpus: int | None = doc("GPUs of the server, as far as is known")
-    output_tokens_per_s: float | None = doc("output tokens per second of the server")
-    output_tokens_per_s_per_gpu: float | None = doc("the same by GPU; empty: GPUs not known")
-    tokens_per_s_per_user: float | None = doc("tokens per second of the median request")
-    requests_per_s: float | None = doc("successes per second")
-    ttft_p50_ms: float | None = doc("TTFT; in an open loop, here and below, from the schedule")
-    ttft_p95_ms: float | None = doc("95th percentile of it")
-    ttft_p99_ms: float | None = doc("99th percentile of it")
-    tpot_p50_ms: float | None = doc("time per output token after the first, median")
-    tpot_p95_ms: float | None = doc("95th percentile of it")
-    latency_p50_ms: float | None = doc("latency, median")
-    latency_p95_ms: float | None = doc("95th percentile of it")
-    latency_p99_ms: float | None = doc("99th percentile of it")
-    run_id: str | None = doc("the run, in the folder runs")
-    problem: str | None = doc("why there is no figure, and the server's last log lines")
+    concurrency: int | None = figure("streams held open; empty: an open loop")
+    request_rate: float | None = figure("requests per second asked for; empty: a closed loop")
+    verdict: str | None = figure("VALID, SUSPECT or INVALID")
+    objectives: str | None = figure("met, missed or not shown; empty: the scenario has none")
+    requests: int | None = figure("requests that ended, however they did")
+    succeeded: int | None = figure("of these, successes")
+    gpus: int | None = figure("GPUs of the server, as far as is known")
+    output_tokens_per_s: float | None = figure("output tokens per second of the server")
+    output_tokens_per_s_per_gpu: float | None = figure("the same by GPU; empty: GPUs not known")
+    tokens_per_s_per_user: float | None = figure("tokens per second of the median request")
+    requests_per_s: float | None = figure("successes per second")
+    ttft_p50_ms: float | None = figure("TTFT; in an open loop, here and below, from the schedule")
+    ttft_p95_ms: float | None = figure("95th percentile of it")
+    ttft_p99_ms: float | None = figure("99th percentile of it")
+    tpot_p50_ms: float | None = figure("time per output token after the first, median")
+    tpot_p95_ms: float | None = figure("95th percentile of it")
+    latency_p50_ms: float | None = figure("latency, median")
+    latency_p95_ms: float | None = figure("95th percentile of it")
+    latency_p99_ms: float | None = figure("99th percentile of it")
+    run_id: str | None = figure("the run, in the folder runs")
+    problem: str | None = figure("why there is no figure, and the server's last log lines")
 
 
 def to_csv(found: Sequence[Tried]) -> bytes:
@@ -83,14 +86,12 @@ def _row(tried: Tried, run: RunSummary | None) -> TuneRow:
         capacity_unit=highest.unit if highest else None,
         gpus=gpus_of(tried),
         problem=problem or None,
-        **_figures(run, gpus_of(tried)),
+        **(_figures(run, gpus_of(tried)) if run else {}),
     )
 
 
-def _figures(run: RunSummary | None, gpus: int | None) -> dict[str, Any]:
-    """Return the columns that are of a run; None in each where there is none."""
-    if run is None:
-        return dict.fromkeys(OF_A_RUN)
+def _figures(run: RunSummary, gpus: int | None) -> dict[str, Any]:
+    """Return the columns that are of a run."""
     rate, throughput = output_tokens_per_s(run), run.steady or run.throughput
     times = {
         f"{metric}_p{p}_ms": run.percentile(headline_metric(f"{metric}_ms", run.load), p)
@@ -111,15 +112,6 @@ def _figures(run: RunSummary | None, gpus: int | None) -> dict[str, Any]:
         "run_id": run.run_id,
         **times,
     }
-
-
-OF_TIMES = {"ttft": (50, 95, 99), "tpot": (50, 95), "latency": (50, 95, 99)}
-OF_A_RUN = (
-    *("concurrency", "request_rate", "verdict", "objectives", "requests", "succeeded"),
-    *("output_tokens_per_s", "output_tokens_per_s_per_gpu", "tokens_per_s_per_user"),
-    *("requests_per_s", "run_id"),
-    *(f"{metric}_p{p}_ms" for metric, percentiles in OF_TIMES.items() for p in percentiles),
-)
 
 
 # ---- for people ----

@@ -103,8 +103,9 @@ def buffered(facts: Facts) -> Iterator[Doubt]:
 
 
 UNBUFFERED = "switch buffering off in the proxy (nginx: proxy_buffering off), or go past it"
-NO_PROXY = (
-    "where there is none, the server was late and wrote them at once: its process lacks a core"
+LUMPS = (
+    f"{UNBUFFERED}; where there is none, the server was late and wrote them at once: "
+    "its process lacks a core"
 )
 
 
@@ -129,8 +130,8 @@ def _against_lumps(facts: Facts) -> str:
     """Return what to do: a client that reads late finds events together, as behind a proxy."""
     gap_ms, late_ms = facts.token_gap_p50_ms, lateness_p99_ms(facts.info)
     if not gap_ms or late_ms is None or late_ms < gap_ms / 2:
-        return f"{UNBUFFERED}; {NO_PROXY}"
-    return f"reads were {late_ms:.0f} ms late at p99: {MORE_CLIENT}; if it isn't that, {UNBUFFERED}"
+        return LUMPS
+    return f"reads were {late_ms:.0f} ms late at p99: {MORE_CLIENT}; if it isn't that, {LUMPS}"
 
 
 def _in_one_event(facts: Facts) -> Iterator[Doubt]:

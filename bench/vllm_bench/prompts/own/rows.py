@@ -34,11 +34,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "prompt": (),
     "instruction": ("context", "input"),
     "question": ("context",),
-    "query": (),
-    "input": (),
-    "inputs": (),
-    "text": (),
-    "content": (),
+    **dict.fromkeys(("query", "input", "inputs", "text", "content"), ()),
 }
 KEYS = ("prompt", *CONVERSATIONS, *(key for key in TEXTS if key != "prompt"))
 KNOWN = frozenset(KEYS)

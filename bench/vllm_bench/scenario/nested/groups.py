@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ..datasets import own_file
-from .keys import LONGEST_S, Keys, setting
+from .keys import Count, Keys, Pause, Time, setting
 
 QUESTIONS = ("arithmetic", "gsm8k")
 
@@ -16,18 +16,14 @@ class ToolCalls(Keys):
     """Turns that bring a tool's result, after the time that the tool took."""
 
     share: float = setting("share of the turns after the first one", 0.7, gt=0, le=1)
-    wait_s: float = setting(
-        "median seconds from an answer's end to the tool's result", 2, 2.0, gt=0, le=LONGEST_S
-    )
+    wait_s: Time = setting("median seconds from an answer's end to the tool's result", 2, 2.0)
 
 
 class Conversations(Keys):
     """Several turns: each contains the history and waits for the last answer."""
 
     turns: int = setting("turns of each conversation", 4, ge=1, le=1000)
-    think_time_s: float = setting(
-        "seconds from an answer's end to the next turn", 2, 0.0, ge=0, le=LONGEST_S
-    )
+    think_time_s: Pause = setting("seconds from an answer's end to the next turn", 2, 0.0)
     tool_calls: ToolCalls | None = setting(
         "turns that bring a tool's result in place of a person's words",
         {"share": 0.7, "wait_s": 2},
@@ -59,8 +55,8 @@ class Prefix(Keys):
     """Groups of requests that begin alike, each with a text of its own: see traces/groups.py."""
 
     groups: int = setting("groups, each with a beginning of its own", 32, ge=1, le=100_000)
-    tokens: int | None = setting(
-        "tokens that the prompts of a group begin with, chat template included", 2048, None, ge=1
+    tokens: Count | None = setting(
+        "tokens that the prompts of a group begin with, chat template included", 2048, None
     )
     hit_rate: float | None = setting(
         "share of all prompt tokens that a cache should find; the beginning's length follows",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 LONGEST_S = 1e7  # months: a larger number is a mistake, and clocks would overflow
+Time = Annotated[float, Field(gt=0, le=LONGEST_S)]  # in seconds
+Pause = Annotated[float, Field(ge=0, le=LONGEST_S)]  # the same, or none
+Count = Annotated[int, Field(ge=1)]
 
 
 def setting(text: str, example: Any, default: Any = ..., **limits: Any) -> Any:

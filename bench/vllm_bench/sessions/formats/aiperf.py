@@ -27,11 +27,8 @@ def fits(given: Mapping[str, Any]) -> bool:
     """Whether a first row is of this format."""
     turns = given.get("turns")
     if isinstance(turns, list):
-        return (
-            bool(turns)
-            and isinstance(turns[0], dict)
-            and not {"text", "texts"}.isdisjoint(turns[0])
-        )
+        first = turns[0] if turns else None
+        return isinstance(first, dict) and not {"text", "texts"}.isdisjoint(first)
     return "session_id" in given and not {"text", "texts"}.isdisjoint(given)
 
 

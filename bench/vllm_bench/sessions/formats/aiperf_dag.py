@@ -33,12 +33,8 @@ def fits(given: Mapping[str, Any]) -> bool:
     if given.get("orchestrator") and "session_id" in given:
         return True
     turns = given.get("turns")
-    return (
-        isinstance(turns, list)
-        and bool(turns)
-        and isinstance(turns[0], dict)
-        and "messages" in turns[0]
-    )
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return isinstance(first, dict) and "messages" in first
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +81,8 @@ def read(rows: Iterable[Row], tally: Tally) -> Iterator[Session]:
         if name not in named:
             yield Session(name, None, tuple(_Unfolding(talks, tally).session(name)))
     if talks and named >= talks.keys():
-        raise SessionError(
-            f"{next(iter(talks.values())).where}: each conversation is begun by another"
-        )
+        first = next(iter(talks.values()))
+        raise SessionError(f"{first.where}: each conversation is begun by another")
 
 
 def _talk(given: Fields, tally: Tally) -> _Talk:
@@ -120,20 +115,19 @@ def _step(given: Fields, place: int, of: int, tally: Tally) -> _Step:
 
 
 def _forks(given: Fields, place: int, of: int) -> Iterator[_Branch]:
-    for entry in given.listed("forks") if given.given.get("forks") is not None else ():
+    for entry in given.maybe_listed("forks"):
         behind = isinstance(entry, dict) and entry.get("background") is True
         child = entry.get("child") if isinstance(entry, dict) else entry
         if not isinstance(child, str):
-            raise given.wrong(
-                "forks", 'names of conversations, or {"child": …, "background": true}'
-            )
+            expected = 'names of conversations, or {"child": …, "background": true}'
+            raise given.wrong("forks", expected)
         if not behind and place < of - 1:
             raise given.wrong("forks", "none but in the last turn, without background: true")
         yield _Branch((child,), fork=True)
 
 
 def _spawns(given: Fields, place: int, of: int) -> Iterator[_Branch]:
-    for entry in given.listed("spawns") if given.given.get("spawns") is not None else ():
+    for entry in given.maybe_listed("spawns"):
         if isinstance(entry, str):
             yield _Branch((entry,), fork=False, join_at=place + 1 if place + 1 < of else None)
             continue
@@ -147,7 +141,7 @@ def _spawns(given: Fields, place: int, of: int) -> Iterator[_Branch]:
 
 
 def _names(given: Fields, key: str) -> list[str]:
-    names = given.listed(key) if given.given.get(key) is not None else []
+    names = given.maybe_listed(key)
     if not all(isinstance(name, str) for name in names):
         raise given.wrong(key, "a list of names")
     return names
@@ -222,9 +216,8 @@ class _Unfolding:
         if len(path) > MOST_DEPTH:
             raise SessionError(f"{where}: conversations begin others over {MOST_DEPTH} deep")
         if child in path:
-            raise SessionError(
-                f"{where}: {printable(' begins '.join((*path, child)), 200)}: a circle"
-            )
+            circle = printable(" begins ".join((*path, child)), 200)
+            raise SessionError(f"{where}: {circle}: a circle")
         return self._talk(child, after, history, (*path, child))
 
     def _turn(

@@ -72,11 +72,9 @@ def _requests(rows: Iterable[Row], tally: Tally) -> dict[str, _Request]:
         if given.given.get("hash_ids") is not None:
             what = f"blocks of {BLOCK_TOKENS} tokens for {prompt:,} tokens"
             blocks = given.block_ids(math.ceil(prompt / BLOCK_TOKENS), what)
-        tally.notes["answers of zero tokens: one is asked for"] += output == 0
-        turn = Turn(prompt_tokens=prompt, output_tokens=max(1, output), block_ids=blocks)
-        found[name] = _Request(
-            row.where, given.name("parent_chat_id"), given.seconds("timestamp"), turn
-        )
+        turn = Turn(prompt_tokens=prompt, output_tokens=tally.answer(output), block_ids=blocks)
+        parent, at_s = given.name("parent_chat_id"), given.seconds("timestamp")
+        found[name] = _Request(row.where, parent, at_s, turn)
     empty = [name for name, request in found.items() if not request.turn.prompt_tokens]
     tally.left_out["requests of zero prompt tokens"] += len(empty)
     for name in empty:

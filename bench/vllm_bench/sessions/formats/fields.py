@@ -27,6 +27,11 @@ class Tally:
     unknown_waits: int = 0
     block_tokens: int | None = None
 
+    def answer(self, tokens: int) -> int:
+        """Return how long an answer is asked for, of the tokens that the file has."""
+        self.notes["answers of zero tokens: one is asked for"] += tokens == 0
+        return max(1, tokens)
+
     def told(self) -> tuple[str, ...]:
         """Return the notes, as lines."""
         return (*self.said, *(f"{number:,} {what}" for what, number in (+self.notes).items()))
@@ -93,11 +98,12 @@ class Fields:
             raise self.wrong(key, "a list")
         return value
 
+    def maybe_listed(self, key: str) -> list[Any]:
+        return [] if self.given.get(key) is None else self.listed(key)
+
     def objects(self, key: str) -> Iterator[Fields]:
         """Yield the objects of a list; none where the key is missing."""
-        if self.given.get(key) is None:
-            return
-        for place, value in enumerate(self.listed(key)):
+        for place, value in enumerate(self.maybe_listed(key)):
             where = f"{self.where}: {key}[{place}]"
             if not isinstance(value, dict):
                 raise SessionError(f"{where}: expected an object, given {type(value).__name__}")

@@ -60,10 +60,8 @@ def spans_in(given: Fields, tally: Tally) -> Iterator[Span]:
     """Yield the spans of a row, each with its attributes as plain values. Raises SessionError."""
     if "resourceSpans" in given.given:
         for resource in given.objects("resourceSpans"):
-            scopes = (
-                "scopeSpans" if "scopeSpans" in resource.given else "instrumentationLibrarySpans"
-            )
-            for scope in resource.objects(scopes):
+            new = "scopeSpans" in resource.given
+            for scope in resource.objects("scopeSpans" if new else "instrumentationLibrarySpans"):
                 for span in scope.objects("spans"):
                     yield from _span(span, tally)
     elif "spans" in given.given:

@@ -82,7 +82,6 @@ def _round(given: Fields) -> _Round:
 
 def _turns(rounds: Sequence[_Round], tally: Tally) -> Iterator[Turn]:
     for place, one in enumerate(rounds):
-        tally.notes["answers of zero tokens: one is asked for"] += one.output == 0
         before = rounds[place - 1] if place else None
         wait_s, kind = (0.0, None) if before is None else _wait(before, one, tally)
         yield Turn(
@@ -91,7 +90,7 @@ def _turns(rounds: Sequence[_Round], tally: Tally) -> Iterator[Turn]:
             wait_kind=kind,
             history=place - 1 if before is not None and one.prompt > before.prompt else None,
             prompt_tokens=one.prompt,
-            output_tokens=max(1, one.output),
+            output_tokens=tally.answer(one.output),
         )
 
 

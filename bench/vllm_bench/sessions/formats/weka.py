@@ -60,10 +60,8 @@ def read(rows: Iterable[Row], tally: Tally) -> Iterator[Session]:
         tally.block_tokens = block_tokens
         turns = _Reading(given, block_tokens, tally).turns
         name = given.maybe_name("id") or row.file.stem
-        common = (given.maybe_tokens("tool_tokens") or 0) + (
-            given.maybe_tokens("system_tokens") or 0
-        )
-        yield Session(name, None, tuple(turns), common)
+        tools, system = (given.maybe_tokens(f"{what}_tokens") or 0 for what in ("tool", "system"))
+        yield Session(name, None, tuple(turns), tools + system)
 
 
 class _Reading:
@@ -115,7 +113,6 @@ class _Reading:
         if prompt == 0:
             self._tally.left_out["requests of zero prompt tokens"] += 1
             return None
-        self._tally.notes["answers of zero tokens: one is asked for"] += output == 0
         size = self._block_tokens
         what = f"whole blocks of {size} tokens for {prompt:,} tokens"
         ids = given.block_ids(prompt // size, what)
@@ -124,7 +121,7 @@ class _Reading:
             history=before.place if _goes_on(last, prompt, blocks) else None,
             agent=agent,
             prompt_tokens=prompt,
-            output_tokens=max(1, output),
+            output_tokens=self._tally.answer(output),
             block_ids=blocks,
         )
 
