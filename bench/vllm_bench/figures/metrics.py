@@ -144,7 +144,7 @@ METRICS: tuple[Metric, ...] = (
 TITLES = {metric.name: metric.title for metric in METRICS}
 DOCS = {metric.name: metric.doc for metric in METRICS}
 
-NO_VALUE = "the rows have no such value"
+NO_VALUE = "no counted request that succeeded has such a value"
 NO_SESSIONS = "no request was a turn of a session"
 NO_JOB = "no session ended whole, with its last turn in the window"
 NO_THOUGHTS, NO_ANSWER = "no reply had thoughts", "no reply came to an answer"
