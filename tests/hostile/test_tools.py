@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.beside.waiting import LIMIT_S
 from tools.hostile.processes import ROOT
 
 pytestmark = pytest.mark.process
@@ -20,7 +21,7 @@ def tool(name: str, *words: object) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=LIMIT_S,
         check=False,
     )
 

@@ -92,10 +92,12 @@ def visible(text: str) -> list[str]:
 
 def test_a_run_is_drawn_and_leaves_a_log(start: Start, tiny_vllm: TinyVllm) -> None:
     tiny_vllm.misbehave = lambda number: BUSY if number % 10 == 0 else None
-    _, written = start(start="together").ended()
-    shown = visible(written)
-    assert any(line.startswith("[1/1] one · 3 streams") for line in shown)
-    assert any(re.match(r"in flight  [123] · ", line) for line in shown)
+    tiny_vllm.token_gap_s = 0.3  # until something has been drawn of what is under way
+    bench = start(start="together")
+    wait_until(lambda: any(re.match(r"in flight  [123] · ", li) for li in visible(bench.written)))
+    tiny_vllm.token_gap_s = 0.02
+    _, written = bench.ended()
+    assert any(line.startswith("[1/1] one · 3 streams") for line in visible(written))
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
     # What a server says moves no cursor.
     assert "\x1b[2J" not in written

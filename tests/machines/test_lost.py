@@ -34,7 +34,7 @@ from tools.hostile.processes import NS, Pulse, lives, senders_of
 
 pytestmark = pytest.mark.process
 
-REQUESTS, STREAMS = 240, 8
+REQUESTS, STREAMS = 480, 8  # which take some seconds: the blow is to fall among them
 BLOW = 80  # replies that the server has finished by then: more than a second
 SIDE_BY_SIDE = 2
 CLOSED = ("--concurrency", STREAMS, "--num-requests", REQUESTS)

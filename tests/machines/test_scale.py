@@ -19,6 +19,7 @@ from vllm_bench.crew.judged import Judged
 from vllm_bench.live.last_seconds import token_gaps_ms
 from vllm_bench.records.row import replaced
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.made_runs import made_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +79,7 @@ def test_the_tool_measures_a_head(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tools.scale", *small, "--machines", "1", "2", "--no-search"]
     command += ["--json", str(file)]
     done = subprocess.run(
-        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())

@@ -94,8 +94,9 @@ def one_run(load: Load) -> Measured:
 
 
 def _run(load: Load) -> Measured:
-    address, key = ("127.0.0.1", _free_port()), secrets.token_bytes(32)
+    key = secrets.token_bytes(32)
     with contextlib.ExitStack() as stack:
+        address = stack.enter_context(_free_address())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         key_file = folder / "key"
         key_file.write_bytes(key)
@@ -153,7 +154,10 @@ def _peak_bytes() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
-def _free_port() -> int:
+@contextlib.contextmanager
+def _free_address() -> Iterator[tuple[str, int]]:
+    """Hold an address for whoever is to listen there: bound, the system gives it to nobody else."""
     with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+        yield sock.getsockname()

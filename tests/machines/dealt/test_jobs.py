@@ -16,6 +16,7 @@ from vllm_bench.records.same_run import RunKey
 from vllm_bench.search.kept import read_search
 from vllm_bench.simulator import simulator
 
+from tests.support.beside.waiting import LIMIT_S
 from tests.support.far_end import TinyVllm
 from tests.support.frames import read_frame
 from tests.support.running import ROOT, environment, tiny_scenario, write_scenario
@@ -44,7 +45,7 @@ def run(folder: Path, script: str, *words: object) -> subprocess.CompletedProces
         [sys.executable, str(ROOT / "bench" / script), *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=LIMIT_S,
         check=False,
         env=environment(folder),
     )

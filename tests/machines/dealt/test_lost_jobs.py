@@ -21,6 +21,7 @@ from tests.support.running import ROOT, write_scenario
 pytestmark = pytest.mark.process
 
 LOAD = {"model": "tiny", "max_new_tokens": 4, "dataset": "sample"}
+RUN_S = 8.0  # long enough for a blow to fall in it on a slow machine
 TWO = (*over(2), "--listen", "127.0.0.1", "--plain")
 
 
@@ -46,7 +47,7 @@ def _begun(rows: Path) -> bool:
 
 
 def test_no_configuration_has_failed_since_a_machine_was_lost(tmp_path: Path) -> None:
-    scenarios = write_scenario(tmp_path, **LOAD, concurrencies=[4], duration_s=3.0)
+    scenarios = write_scenario(tmp_path, **LOAD, concurrencies=[4], duration_s=RUN_S)
     base = tmp_path / "base.env"
     base.write_text("SIMULATOR=tiny-cpu\nMODEL=tiny\n")
     words = ("--name", "one", "--scenarios", scenarios, "--base", base)
@@ -59,7 +60,7 @@ def test_no_configuration_has_failed_since_a_machine_was_lost(tmp_path: Path) ->
 
 
 def test_a_visit_that_lost_a_machine_is_not_whole(tmp_path: Path, base_url: str) -> None:
-    scenarios = write_scenario(tmp_path, **LOAD, concurrencies=[4], duration_s=3.0)
+    scenarios = write_scenario(tmp_path, **LOAD, concurrencies=[4], duration_s=RUN_S)
     words = ("--scenarios", scenarios, "--visits", "2", "--label-a", "x", "--label-b", "y")
     with simulator("--profile", "tiny-cpu", "--model", "tiny") as (other, _):
         where = ("--no-restart", "--base-url-a", base_url, "--base-url-b", other)

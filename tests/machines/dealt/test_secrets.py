@@ -31,17 +31,23 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+def manned(bench: int) -> dict[int, list[int]]:
+    """Return a bench.py's foremen that have sending processes, with these."""
+    return {one: theirs for one in foremen(bench) if (theirs := senders_of(one))}
+
+
 @pytest.mark.process
 def test_no_key_is_in_a_file_a_command_or_a_variable_of_a_machine(tmp_path: Path) -> None:
     asked = ("--set", "api_key_env=MY_SERVER", "--set", f"headers={{X-Tenant: {HEADER}}}")
     with Simulated(*SLOW) as server:
         words = load(tmp_path, server.url, "--concurrency", 4, "--num-requests", 4000, *over(2))
         with started([*words, *asked], tmp_path, **KEYS) as bench:
-            machines = wait_until(lambda: len(found := foremen(bench.pid)) == 2 and found)
-            theirs = [wait_until(lambda: senders_of(machine)) for machine in machines]  # noqa: B023
+            wait_until(lambda: bench.poll() is not None or len(manned(bench.pid)) == 2)
+            assert bench.poll() is None, said(bench)
+            machines = manned(bench.pid)
             kept = wait_until(lambda: len(found := files(tmp_path / "state")) == 2 and found)
             assert with_secrets(kept) == []
-            for pid in (*machines, *(sender for some in theirs for sender in some)):
+            for pid in (*machines, *(sender for some in machines.values() for sender in some)):
                 proc = Path("/proc", str(pid))
                 assert with_secrets([proc / "cmdline", proc / "environ"]) == []
             bench.send_signal(signal.SIGINT)

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,7 @@ def processes() -> dict[int, Running]:
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = os.fsdecode(stat.read_bytes()).rpartition(")")[2].split()
             words = os.fsdecode((stat.parent / "cmdline").read_bytes()).replace("\0", " ")
             if fields[0] != "Z":
                 pid = int(stat.parent.name)
@@ -88,17 +88,16 @@ def processes() -> dict[int, Running]:
     return found
 
 
-def foremen_at(door: str) -> list[Running]:
-    """Return those that dialled this address, in the order of their nodes."""
-    found = [p for p in processes().values() if f"sender.py {door}/" in p.words]
+def foremen_at(door: str, every: Mapping[int, Running]) -> list[Running]:
+    """Return those that dialled this address, of all that run, in the order of their nodes."""
+    found = [p for p in every.values() if f"sender.py {door}/" in p.words]
     return sorted(found, key=lambda p: p.words)
 
 
-def below(pid: int) -> list[Running]:
-    """Return what comes from a process."""
-    every = processes()
+def below(pid: int, every: Mapping[int, Running]) -> list[Running]:
+    """Return what comes from a process, of all that run."""
     children = [p for p in every.values() if p.parent == pid]
-    return children + [each for child in children for each in below(child.pid)]
+    return children + [each for child in children for each in below(child.pid, every)]
 
 
 def alive(some: list[Running]) -> list[Running]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from vllm_bench.errors import UsageError
-from vllm_bench.machines.engines import ray_engine
+from vllm_bench.machines.engines import at_node, ray_engine
 from vllm_bench.machines.engines.at_node import SENDER, Overseer
 from vllm_bench.machines.engines.by_ray import NEEDED, _nodes, _our_code
 from vllm_bench.machines.engines.engine import MachinesError
@@ -153,6 +153,22 @@ def code_digest_of(where: Path) -> str:
         [sys.executable, "-c", ask], cwd=where, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
+
+
+@pytest.mark.process
+def test_a_foreman_begins_where_no_folder_can_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of nodes on one machine the Ray of each makes that folder anew, under those that are up."""
+    where = tmp_path / "code"
+    where.mkdir()
+    monkeypatch.chdir(where)
+    where.rmdir()
+    where.mkdir()
+    sender = where / "sender.py"
+    sender.write_text("import os, sys; sys.exit(os.getcwd())")
+    monkeypatch.setattr(at_node, "SENDER", sender)
+    assert Overseer().serve("127.0.0.1:9", b"key") == (1, "/")
 
 
 def test_a_node_tells_which_libraries_it_lacks() -> None:

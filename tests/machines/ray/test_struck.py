@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ from tests.support.running import environment
 
 pytestmark = pytest.mark.process
 
-STREAMS, REQUESTS, NODES = 6, 210, 3
+STREAMS, REQUESTS, NODES = 6, 420, 3
 SLOW = ("--exact", "--ttft-ms", "60", "--itl-ms", "5")
 HEAD = "__internal_head__"  # a resource of its node
 SOME = 10  # rows: a run is under way
@@ -63,15 +63,15 @@ class Struck:
         assert self.process.poll() is None, self.errors.read_text()
         if sum(len(file.read_text().splitlines()) - 1 for file in files) <= SOME:
             return False
-        actors = [processes()[foreman.parent] for foreman in foremen_at(self.door)]
-        at_nodes = [each for actor in actors for each in below(actor.pid)]
-        self.there = [*below(self.process.pid), *actors, *at_nodes]
+        every = processes()
+        actors = [every[foreman.parent] for foreman in foremen_at(self.door, every)]
+        at_nodes = [each for actor in actors for each in below(actor.pid, every)]
+        self.there = [*below(self.process.pid, every), *actors, *at_nodes]
         return True
 
-    def nodes(self) -> dict[int, Running]:
-        """Return its foremen, by their node."""
-        every = processes()
-        return {every[p.parent].parent: p for p in foremen_at(self.door)}
+    def nodes(self, every: Mapping[int, Running]) -> dict[int, Running]:
+        """Return its foremen, by their node, of all that run."""
+        return {every[p.parent].parent: p for p in foremen_at(self.door, every)}
 
     def info(self) -> Any:
         (path,) = (self.folder / "results").glob("*.json")
@@ -114,12 +114,14 @@ def struck(
         one = begin(stack, folder / "one", at, "--num-requests", REQUESTS, **env)
         wait_until(one.under_way)
         # Whoever uses the cluster is attached to its head's node, which is spared.
-        head, node, third = sorted(one.nodes(), key=lambda pid: HEAD not in processes()[pid].words)
+        every = processes()
+        mine, others = one.nodes(every), other.nodes(every)
+        head, node, third = sorted(mine, key=lambda pid: HEAD not in every[pid].words)
+        sending = [p for p in below(others[head].pid, every) if "spawn_main" in p.words]
         os.kill(node, signal.SIGKILL)
-        os.kill(one.nodes()[third].pid, signal.SIGKILL)  # its foreman there
-        sending = [p for p in below(other.nodes()[head].pid) if "spawn_main" in p.words]
+        os.kill(mine[third].pid, signal.SIGKILL)  # its foreman there
         os.kill(sending[0].pid, signal.SIGKILL)  # the other goes on
-        os.kill(other.nodes()[third].parent, signal.SIGKILL)  # its actor
+        os.kill(others[third].parent, signal.SIGKILL)  # its actor
         one.code = one.process.wait(LIMIT_S)
         other.process.send_signal(signal.SIGINT)
         other.code = other.process.wait(LIMIT_S)

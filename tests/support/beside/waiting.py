@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-LIMIT_S = 120.0  # tells what hangs from what is slow, on a machine with many times the work it has
+LIMIT_S = 300.0  # tells what hangs from what is slow, on a machine with many times the work it has
 
 T = TypeVar("T")
 

@@ -33,10 +33,13 @@ class Overseer:
         """Run `sender.py` to its end; return its exit code and last words.
 
         In this process's group, which Ray ends with the actor. The key goes where nobody looks.
+        In a folder that never goes: nodes on one machine share that of our code, and the Ray of
+        each makes it anew, so this process's own may be gone.
         """
         done = subprocess.run(
             [sys.executable, str(SENDER), address],
             input=key,
+            cwd="/",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             check=False,
