@@ -48,9 +48,12 @@ def _start(self: BaseProcess) -> None:
 _started = BaseProcess.start
 BaseProcess.start = _start  # type: ignore[method-assign]
 sys.addaudithook(_audit)
-# A shell has what it runs in the background ignore Ctrl-C, and so would all that tests start.
+# A shell has what it runs in the background ignore Ctrl-C, and nohup a hang-up: so would all that
+# tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # ignored here alone
 
 
 @pytest.hookimpl(optionalhook=True)

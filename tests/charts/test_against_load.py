@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 from vllm_bench.charts.against_load import NO_PART, PLACES, THROUGHPUT, against_load, load_charts
-from vllm_bench.charts.capacity import pareto_chart
+from vllm_bench.charts.capacity.pareto import pareto_chart
 from vllm_bench.charts.chart import MANY, few_decades
 from vllm_bench.charts.pen_plotly import for_page
 from vllm_bench.stats.batches import Interval

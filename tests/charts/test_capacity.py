@@ -7,7 +7,8 @@ import itertools
 
 import numpy as np
 import pytest
-from vllm_bench.charts.capacity import OUTCOMES, configurations_chart, search_chart
+from vllm_bench.charts.capacity.pareto import configurations_chart
+from vllm_bench.charts.capacity.search import OUTCOMES, search_chart
 from vllm_bench.charts.chart import DARK
 from vllm_bench.charts.pen_plotly import for_page
 from vllm_bench.charts.picture.style import in_style

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly import graph_objects
 from vllm_bench.charts.against_load import load_charts
-from vllm_bench.charts.capacity import pareto_chart
+from vllm_bench.charts.capacity.pareto import pareto_chart
 from vllm_bench.charts.chart import (
     LEVELS,
     LIGHT,

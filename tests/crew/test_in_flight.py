@@ -72,6 +72,8 @@ def test_who_was_lost_has_nothing_under_way() -> None:
         run._take(crew.workers[0], made_judged(0))
         run._lose(crew.workers[0], "died")
         assert progress.in_flight == STREAMS // 2
+        run._take(crew.workers[1], Standing(STREAMS // 2 + 2, {0: 0}))  # two ended, not yet told
+        assert progress.in_flight == STREAMS // 2
 
 
 @pytest.mark.parametrize("rows_stay", [False, True])
@@ -109,8 +111,10 @@ def test_while_rows_are_fetched_nothing_is_under_way() -> None:
         crew.rest = lambda broken: iter(())  # type: ignore[method-assign, assignment]
         run._collect()
         assert progress.phase
-        assert progress.ended == 0
+        run._take(crew.workers[0], made_judged(0))  # the first that is fetched
+        assert progress.ended == 1
         assert progress.in_flight == 0
+        assert progress.left_s is None
 
 
 def test_of_a_schedule_nobody_knows_what_is_under_way_once_a_machine_was_lost() -> None:

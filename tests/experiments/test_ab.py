@@ -324,7 +324,7 @@ def test_a_server_that_is_killed_in_its_runs_is_started_once_more(ab: Ab) -> Non
         server = ab.state.server
         assert server is not None
         os.killpg(server.pid, signal.SIGKILL)
-        assert process.wait(180) == 4
+        assert process.wait(LIMIT_S) == 4
     assert [a.status for a in ab.state.attempts] == ["failed", "whole", "whole"]
 
 

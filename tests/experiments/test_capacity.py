@@ -45,7 +45,7 @@ def run(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
         command,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=LIMIT_S,
         check=False,
         env=environment(folder),
     )

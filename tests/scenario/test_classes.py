@@ -194,6 +194,8 @@ def test_a_file_that_a_class_names_is_looked_for(tmp_path: Path) -> None:
     check_files(of({"share": 0.1, "dataset": f"file:{there}"}))
     with pytest.raises(ScenarioError, match=r"missing\.jsonl: no such file"):
         check_files(of({"share": 0.1, "dataset": f"file:{tmp_path}/missing.jsonl"}))
+    with pytest.raises(ScenarioError, match="a folder, not a file"):
+        check_files(of({"share": 0.1, "dataset": f"file:{tmp_path}"}))
 
 
 def test_a_missing_file_of_questions_is_told_by_the_key_that_named_it(tmp_path: Path) -> None:

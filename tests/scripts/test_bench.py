@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from tests.support.beside.held import held_at
 from tests.support.beside.waiting import LIMIT_S, wait_until
 from tests.support.far_end import CLOSE, HANG, SSE_HEAD, Step, TinyVllm, chunk, delta, event
 from tests.support.frames import read_frame
-from tests.support.running import TALKATIVE, assert_ran, info, rows, start_bench
+from tests.support.running import BENCH, TALKATIVE, assert_ran, info, rows, start_bench
 from tools.hostile.processes import senders_of
 
 pytestmark = pytest.mark.process
@@ -172,10 +173,11 @@ def test_ctrl_c_in_the_warm_up_says_that_nothing_was_measured(
     scenarios: Scenarios, tmp_path: Path, tiny_vllm: TinyVllm
 ) -> None:
     tiny_vllm.misbehave = lambda _: [SSE_HEAD, HANG]
-    process = start_bench(tmp_path, scenarios(warmup_requests=3), script=TALKATIVE)
-    wait_until(lambda: completions(tiny_vllm) == 3)
+    talks: dict[str, Any] = {"script": TALKATIVE, "PYTHONPATH": str(BENCH.parent)}
+    process = start_bench(tmp_path, scenarios(warmup_requests=3), **talks)
     assert process.stderr is not None
     assert any("warming up 0/3" in line for line in process.stderr)  # the parent has heard of it
+    wait_until(lambda: completions(tiny_vllm) == 3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, err

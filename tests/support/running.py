@@ -90,7 +90,7 @@ def run_bench(
 
 
 def start_bench(
-    folder: Path, scenarios: Path, *words: str, script: Path = BENCH
+    folder: Path, scenarios: Path, *words: str, script: Path = BENCH, **env: str
 ) -> subprocess.Popen[str]:
     """Start it, and go on meanwhile."""
     return subprocess.Popen(
@@ -98,7 +98,7 @@ def start_bench(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(folder),
+        env=environment(folder, **env),
         start_new_session=True,  # a process group of its own
     )
 

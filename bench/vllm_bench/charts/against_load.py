@@ -15,7 +15,7 @@ import numpy as np
 
 from ..answers.side import interval
 from ..figures.digits import counted
-from ..figures.metrics import DOCS, TITLES, headline_metric
+from ..figures.metrics import DOCS, TITLES, headline_metric, that_apply
 from ..figures.objectives import Objective, RateObjective
 from ..scenario.load import Load
 from ..stats.batches import Interval
@@ -47,9 +47,8 @@ def load_charts(series: Series) -> list[Chart]:
 
 
 def times_of(runs: Iterable[RunSummary]) -> list[str]:
-    """Return the times that are drawn of runs: without thoughts TTFA is TTFT."""
-    think = any(run.thinking for run in runs)
-    return [metric for metric in TIMES if think or metric != "ttfa_ms"]
+    """Return the times that are drawn of runs."""
+    return that_apply(TIMES, thought=any(run.thinking for run in runs))
 
 
 def against_load(series: Series) -> Chart | None:

@@ -205,16 +205,28 @@ DARK: Theme = {
 SERIES, LEVELS = 7, 8
 # The names in matplotlib, and those in plotly.
 DASHES = (
-    *(("-", "solid"), ("--", "dash"), ("-.", "dashdot"), (":", "dot")),
+    ("-", "solid"),
+    ("--", "dash"),
+    ("-.", "dashdot"),
+    (":", "dot"),
     ((0, (5, 1, 1, 1, 1, 1)), "longdashdot"),
 )
 MARKS = (
-    *(("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond")),
-    *(("v", "triangle-down"), ("P", "cross"), ("X", "x")),
+    ("o", "circle"),
+    ("s", "square"),
+    ("^", "triangle-up"),
+    ("D", "diamond"),
+    ("v", "triangle-down"),
+    ("P", "cross"),
+    ("X", "x"),
 )
 CROSSES = (
-    *(("x", "x-thin"), ("+", "cross-thin"), ("1", "y-down")),
-    *(("2", "y-up"), ("3", "y-left"), ("4", "y-right")),
+    ("x", "x-thin"),
+    ("+", "cross-thin"),
+    ("1", "y-down"),
+    ("2", "y-up"),
+    ("3", "y-left"),
+    ("4", "y-right"),
 )
 FONT = "DejaVu Sans"  # comes with matplotlib
 # For names in Chinese, Japanese and Korean: those that systems bring along, in this order.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..figures.digits import needs, short
 from ..figures.facts import Facts
-from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric
+from ..figures.metrics import DOCS, METRICS, TITLES, headline_metric, that_apply
 from ..records.text import printable
 from ..stats.batches import Values
 from ..stats.distribution import Sample, ordered
@@ -48,16 +48,11 @@ def curves_of(facts: Facts, most: int = MOST_OF_A_CURVE) -> dict[str, Curve]:
 
     An open loop's times have two: from the send, and from the schedule, which is the main one.
     """
-    drawn = applying(DRAWN, thought=bool(facts.succeeded.has("thoughts").any()))
+    drawn = that_apply(DRAWN, thought=bool(facts.succeeded.has("thoughts").any()))
     load = (facts.of or facts).load  # a class's times are drawn as those of its run are
     names = {*drawn, *(headline_metric(name, load) for name in drawn)}
     found = {m.name: curve(m.sample(facts), most) for m in METRICS if m.name in names}
     return {name: one for name, one in found.items() if one is not None}
-
-
-def applying(metrics: Sequence[str], *, thought: bool) -> list[str]:
-    """Return the metrics to draw: without thoughts, the time to the answer is that to a token."""
-    return [metric for metric in metrics if thought or metric != "ttfa_ms"]
 
 
 def curve(sample: Sample, most: int = MOST_OF_A_CURVE) -> Curve | None:

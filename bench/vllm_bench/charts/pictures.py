@@ -10,7 +10,7 @@ from ..classes.fairness import fairness
 from ..compare.comparison import Comparison
 from ..compare.words import answer, shown_name
 from ..figures.facts import Facts
-from ..figures.metrics import TITLES, headline_metric
+from ..figures.metrics import TITLES, headline_metric, that_apply
 from ..scenario.load import Load
 from ..search.kept import Search
 from ..search.words import answer_lines
@@ -21,9 +21,10 @@ from ..tables.text_tables import setup_words
 from .against_load import against_load
 from .by_class.fairness import fairness_chart
 from .by_class.levels import classes_against_load
-from .capacity import pareto_chart, search_chart
+from .capacity.pareto import pareto_chart
+from .capacity.search import search_chart
 from .chart import Chart, Heading
-from .distributions import DRAWN, Curves, applying, by_class, curves_of, distribution, overlay
+from .distributions import DRAWN, Curves, by_class, curves_of, distribution, overlay
 from .effects import effects_chart, load_overlays
 from .over_time import PICTURE, Room
 from .sessions.jobs import jobs_chart
@@ -111,7 +112,7 @@ def _distributions(
     name: str, run: RunSummary, level: Level, curves: Mapping[int, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run, with those of its level's other runs."""
-    for metric in applying(DRAWN, thought=run.thinking is not None):
+    for metric in that_apply(DRAWN, thought=run.thinking is not None):
         head = headline_metric(metric, run.load)
         over = heading(f"{_title(metric, run.load)}: {name}, {run.load.words}", [run])
         chart, why_not = None, run.absent.get(head, "")
@@ -126,7 +127,7 @@ def _class_distributions(
     name: str, run: RunSummary, curves: Mapping[str, Curves]
 ) -> Iterator[Picture]:
     """Return the distributions of a run's classes; nothing where it has none."""
-    for metric in applying(OVERLAID, thought=run.thinking is not None) if curves else ():
+    for metric in that_apply(OVERLAID, thought=run.thinking is not None) if curves else ():
         over = heading(f"{_title(metric, run.load)} by class: {name}, {run.load.words}", [run])
         why_not = run.absent.get(headline_metric(metric, run.load), "no class has any")
         chart = by_class(run, curves, metric)
@@ -152,7 +153,7 @@ def fairness_pictures(runs: Sequence[DrawnRun]) -> Iterator[Picture]:
 
 def _level_pictures(name: str, series: Series, curves: Mapping[int, Curves]) -> Iterator[Picture]:
     base, load, runs = slug(name), series.levels[0].load, series.runs
-    for metric in applying(OVERLAID, thought=any(run.thinking for run in runs)):
+    for metric in that_apply(OVERLAID, thought=any(run.thinking for run in runs)):
         several = sum(headline_metric(metric, load) in found for found in curves.values()) > 1
         by = "request rate" if load.is_open else "streams"
         over = heading(f"{_title(metric, load)}: {name}, by {by}", runs)

@@ -166,7 +166,7 @@ class _Run:
             progress.put_in(worker.elsewhere, -1)
             worker.elsewhere = Counts()
         progress.recent.count_no_more()
-        progress.most_in_flight = 0
+        progress.over = True
         for worker, ended in self._crew.rest(lambda: interrupts() > asked):
             for one in ended:
                 self._add(worker, one)

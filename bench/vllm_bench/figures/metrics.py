@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,7 @@ METRICS: tuple[Metric, ...] = (
 TITLES = {metric.name: metric.title for metric in METRICS}
 DOCS = {metric.name: metric.doc for metric in METRICS}
 
-NO_VALUE = "the rows have no such value"
+NO_VALUE = "no counted request that succeeded has such a value"
 NO_SESSIONS = "no request was a turn of a session"
 NO_JOB = "no session ended whole, with its last turn in the window"
 NO_THOUGHTS, NO_ANSWER = "no reply had thoughts", "no reply came to an answer"
@@ -180,6 +180,11 @@ IN_A_CELL = {  # the same in a word or two, where a figure would stand
 def headline_metric(metric: str, load: Load) -> str:
     """Return the metric that a load is judged by: in an open loop, times from the schedule."""
     return FROM_SCHEDULE.get(metric, metric) if load.is_open else metric
+
+
+def that_apply(metrics: Sequence[str], *, thought: bool) -> list[str]:
+    """Return metrics without TTFA where no reply thought: it is TTFT then."""
+    return [metric for metric in metrics if thought or metric != "ttfa_ms"]
 
 
 def why_absent(facts: Facts, name: str) -> str:

@@ -41,6 +41,7 @@ class Progress(Counts):
     stopping: bool = False
     stopped_s: float = math.inf  # when sending stopped, from the run's start
     enough: str = ""  # why it is stopping, where nobody asked for it
+    over: bool = False  # nothing is sent any more; rows may be fetched
     phase: str = ""  # if not measuring: `warming up 3/8`
     lost: Sequence[str] = ()  # how each machine or sending process was lost
     planned_lost: int = 0  # of lost machines alone, which nobody else sends
@@ -87,6 +88,8 @@ class Progress(Counts):
     @property
     def in_flight(self) -> int | None:
         """Planned requests that began and haven't ended; None: unknown."""
+        if self.over:
+            return 0
         if self.begun is None or (self.lost and self.last_due_s is not None):
             return None  # who was lost sends nothing of what comes due
         # A stream begins its next request some milliseconds before the end of its last is reported.
@@ -96,6 +99,8 @@ class Progress(Counts):
     @property
     def left_s(self) -> float | None:
         """Seconds left by the schedule or the time, and at the rate so far; None: unknown, none."""
+        if self.over:
+            return None
         if self.last_due_s is not None:
             return max(0.0, self.last_due_s - self.elapsed_s) or None
         ended = self.ended - self.ended_lost  # by those that go on

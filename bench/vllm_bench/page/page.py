@@ -22,7 +22,7 @@ from markupsafe import Markup
 from ..charts.against_load import load_charts
 from ..charts.by_class.fairness import fairness_chart
 from ..charts.by_class.levels import classes_against_load
-from ..charts.capacity import pareto_chart
+from ..charts.capacity.pareto import pareto_chart
 from ..charts.chart import DARK, LIGHT, Chart, css
 from ..charts.distributions import DRAWN, by_class, overlay
 from ..charts.over_time import Room

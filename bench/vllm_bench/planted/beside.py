@@ -96,16 +96,22 @@ def _restart(stage: Stage, over: threading.Event, after_s: float) -> None:
         return
     os.kill(stage.pid, signal.SIGTERM)
     port = urlsplit(stage.base_url).port or 0
-    while _listens(port):
-        time.sleep(0.05)
     again = str(stage.folder / "truth-2.jsonl")
-    with simulator(*stage.flags, "--port", str(port), "--truth", again):
-        over.wait()
+    with socket.socket() as held:  # so that meanwhile nobody else gets the port
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        while not _bound(held, port):
+            time.sleep(0.05)
+        with simulator(*stage.flags, "--port", str(port), "--truth", again):
+            over.wait()
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
+def _bound(sock: socket.socket, port: int) -> bool:
+    """Bind a socket where nobody listens, as a server can that sets the same option."""
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def _ask_again_and_again(stage: Stage, over: threading.Event, tokens: int, pause_s: float) -> None:

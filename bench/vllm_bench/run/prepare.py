@@ -148,14 +148,13 @@ def server_of(scenario: Scenario, environ: Environment) -> Server:
 
 
 def check_files(scenario: Scenario) -> None:
-    """Raise ScenarioError where a file of prompts or a trace that the scenario names is missing."""
+    """Raise ScenarioError where a file of prompts or a trace that the scenario names is none."""
     asked = "dataset" if scenario.quality is None else "quality.set"
     of = scenarios_of(scenario)
     named = [*(("trace", one.trace) for one in of), *((asked, own_file(o.dataset)) for o in of)]
     for key, path in named:
-        if path is not None and not _exists(path):
-            shown = printable(path)
-            raise ScenarioError(f"scenario {scenario.name}: {key}: {shown}: no such file")
+        if path is not None and (wrong := _wrong_with(path, folder=key == "trace")):
+            raise ScenarioError(f"scenario {scenario.name}: {key}: {printable(path)}: {wrong}")
 
 
 def read_files(scenario: Scenario, environ: Environment) -> None:
@@ -171,11 +170,15 @@ def read_files(scenario: Scenario, environ: Environment) -> None:
             recorded_requests(each)
 
 
-def _exists(path: str | Path) -> bool:
+def _wrong_with(path: str | Path, *, folder: bool) -> str | None:
+    """Return why this is no file (nor, where it may be one, a folder); None: it is."""
     try:
-        return Path(path).expanduser().exists()
+        there = Path(path).expanduser()
+        if there.is_dir():
+            return None if folder else "a folder, not a file"
+        return None if there.exists() else "no such file"
     except (OSError, RuntimeError, ValueError):  # too long a name, nobody's home, a NUL
-        return False
+        return "no such file"
 
 
 def proxy_note(scenario: Scenario, environ: Environment) -> str | None:

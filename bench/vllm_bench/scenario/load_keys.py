@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .nested.groups import ClassKeys, ClassName, Conversations
-from .nested.keys import Count, Keys, Pause, Time, refuse, setting
+from .nested.keys import Count, Keys, Pause, Time, optional, refuse, setting
 
 # Below the range, gaps are nearly constant and their quantiles lose digits. Above it, nearly all
 # requests come at once, and only millions of them show the rate.
@@ -56,60 +56,53 @@ class LoadKeys(Keys):
     request_rates: list[Rate] = setting(
         "open loop: requests per second, without waiting for earlier ones", [0.5, 4], []
     )
-    start: Start | None = setting(
-        "closed loop: first sends spread over one latency (default), or all at once",
-        "together",
-        None,
+    start: Start | None = optional(
+        "closed loop: first sends spread over one latency (default), or all at once", "together"
     )
-    arrival: ArrivalShape | None = setting(
-        "how the requests of request_rates arrive (default: poisson)", "gamma", None
+    arrival: ArrivalShape | None = optional(
+        "how the requests of request_rates arrive (default: poisson)", "gamma"
     )
-    cv: Annotated[float, Field(ge=SMALLEST_CV, le=LARGEST_CV)] | None = setting(
-        "for arrival gamma: standard deviation / mean of the gaps", 2, None
+    cv: Annotated[float, Field(ge=SMALLEST_CV, le=LARGEST_CV)] | None = optional(
+        "for arrival gamma: standard deviation / mean of the gaps", 2
     )
-    burst_size: Count | None = setting("for arrival bursts: requests sent at one instant", 8, None)
+    burst_size: Count | None = optional("for arrival bursts: requests sent at one instant", 8)
     ramp_s: Pause = setting("seconds in which the request rate grows evenly from 0", 30, 0.0)
-    trace: str | None = setting(
+    trace: str | None = optional(
         "recorded traffic: a file of requests, or a file or folder of sessions",
         "t.csv",
-        None,
         min_length=1,
     )
     speed: list[Rate] = setting("how many times as fast a trace is replayed (default: 1)", 2, [])
-    history: History | None = setting(
-        "prompts of a session's turns: as recorded, or with this server's answers in them",
-        "live",
-        None,
+    history: History | None = optional(
+        "prompts of a session's turns: as recorded, or with this server's answers in them", "live"
     )
-    max_gap_s: Pause | None = setting(
-        f"longest wait between a session's turns (default: {LONGEST_GAP_S:g})", 600, None
+    max_gap_s: Pause | None = optional(
+        f"longest wait between a session's turns (default: {LONGEST_GAP_S:g})", 600
     )
-    depth: Depth | None = setting(
+    depth: Depth | None = optional(
         "recorded sessions by streams: each begins at a drawn turn (default), or at its first",
         "first",
-        None,
     )
-    length_divisor: Annotated[int, Field(ge=1, le=MOST_DIVISOR)] | None = setting(
-        "recorded sessions: prompts and answers a so-many-th as long (default: 1)", 16, None
+    length_divisor: Annotated[int, Field(ge=1, le=MOST_DIVISOR)] | None = optional(
+        "recorded sessions: prompts and answers a so-many-th as long (default: 1)", 16
     )
-    num_requests: Annotated[int, Field(ge=1, le=MOST_REQUESTS)] | None = setting(
-        "requests of each level, one row each; with duration_s: at least", 200, None
+    num_requests: Annotated[int, Field(ge=1, le=MOST_REQUESTS)] | None = optional(
+        "requests of each level, one row each; with duration_s: at least", 200
     )
-    duration_s: Time | None = setting("seconds of sending at each level", 60, None)
-    max_in_flight: Count | None = setting(
-        "open loop: most requests in flight; one that waits counts as late", 256, None
+    duration_s: Time | None = optional("seconds of sending at each level", 60)
+    max_in_flight: Count | None = optional(
+        "open loop: most requests in flight; one that waits counts as late", 256
     )
-    warmup_requests: int | None = setting(
-        "sent first, without rows (default: one per stream)", 8, None, ge=0, le=MOST_REQUESTS
+    warmup_requests: int | None = optional(
+        "sent first, without rows (default: one per stream)", 8, ge=0, le=MOST_REQUESTS
     )
     repeats: int = setting("how often each level is run", 3, 1, ge=1, le=1000)
-    conversations: Conversations | None = setting(
-        "several turns, each with the history so far", {"turns": 4, "think_time_s": 2}, None
+    conversations: Conversations | None = optional(
+        "several turns, each with the history so far", {"turns": 4, "think_time_s": 2}
     )
-    classes: dict[ClassName, ClassKeys] | None = setting(
+    classes: dict[ClassName, ClassKeys] | None = optional(
         "classes of users, each a share of the load, with keys of its own",
         {"chat": {"share": 0.7}, "legal": {"share": 0.3, "model": "lora-legal"}},
-        None,
         min_length=1,
     )
 

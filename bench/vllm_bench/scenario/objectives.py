@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from .mistakes import unknown, word
-from .nested.keys import setting
+from .nested.keys import optional
 
 # Limits at the 99th percentile in ms, (TTFT, TPOT), of the Server scenario of MLPerf Inference:
 # mlcommons/inference, loadgen/mlperf.conf, `<model>.Server.ttft_latency` and `.tpot_latency`,
@@ -80,35 +80,28 @@ class Slo(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    preset: str | None = setting(
-        "limits to start from; the other keys replace them", "mlperf-llama2-70b", None
+    preset: str | None = optional(
+        "limits to start from; the other keys replace them", "mlperf-llama2-70b"
     )
-    ttft_ms: Limits | None = setting(
-        "time to first token, limits by percentile", {"p99": 500}, None
-    )
-    ttfa_ms: Limits | None = setting(
+    ttft_ms: Limits | None = optional("time to first token, limits by percentile", {"p99": 500})
+    ttfa_ms: Limits | None = optional(
         "time to the first token of the answer, after any thoughts; unanswered replies miss it",
         {"p95": 3000},
-        None,
     )
-    tpot_ms: Limits | None = setting("time per output token", {"p95": 50}, None)
-    latency_ms: Limits | None = setting(
-        "from the send to the end of the reply", {"p99": 10000}, None
+    tpot_ms: Limits | None = optional("time per output token", {"p95": 50})
+    latency_ms: Limits | None = optional("from the send to the end of the reply", {"p99": 10000})
+    max_gap_ms: Limits | None = optional("the longest silence within a reply", {"p99": 400})
+    job_served_s: Limits | None = optional(
+        "a session's time without its tools' and people's waits, limits in seconds", {"p95": 60}
     )
-    max_gap_ms: Limits | None = setting("the longest silence within a reply", {"p99": 400}, None)
-    job_served_s: Limits | None = setting(
-        "a session's time without its tools' and people's waits, limits in seconds",
-        {"p95": 60},
-        None,
+    success_rate: float | None = optional(
+        "share of all requests that must succeed", 0.999, gt=0, le=1, allow_inf_nan=False
     )
-    success_rate: float | None = setting(
-        "share of all requests that must succeed", 0.999, None, gt=0, le=1, allow_inf_nan=False
+    output_tokens_per_s: AtLeast | None = optional(
+        "generated tokens per second in the steady window, at least", {"min": 2000}
     )
-    output_tokens_per_s: AtLeast | None = setting(
-        "generated tokens per second in the steady window, at least", {"min": 2000}, None
-    )
-    requests_per_s: AtLeast | None = setting(
-        "successes per second in the steady window, at least", {"min": 20}, None
+    requests_per_s: AtLeast | None = optional(
+        "successes per second in the steady window, at least", {"min": 20}
     )
 
     @model_validator(mode="before")

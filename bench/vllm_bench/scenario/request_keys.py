@@ -12,7 +12,7 @@ from .forms.response_format import known_format
 from .forms.tools import known_choice, known_tools
 from .mistakes import nearest, sendable_body, sendable_headers
 from .nested.groups import QUESTIONS, Prefix, Quality
-from .nested.keys import Count, Keys, Time, refuse, setting
+from .nested.keys import Count, Keys, Time, optional, refuse, setting
 from .objectives import Slo
 
 # Fields of vLLM's own that constrain an answer, and what they were called in earlier versions.
@@ -28,8 +28,8 @@ class RequestKeys(Keys):
     model: str = setting("the model, by its name on the server", "Qwen/Qwen3-8B", min_length=1)
     temperature: float = setting("sampling temperature; 0 is greedy", 0.7, 0.0, ge=0, le=2)
     stream: bool = setting("stream replies; without it tokens have no times", False, True)
-    prefill_tokens: Count | None = setting(
-        "length of a prompt in tokens, chat template included", 256, None
+    prefill_tokens: Count | None = optional(
+        "length of a prompt in tokens, chat template included", 256
     )
     max_new_tokens: Count = setting("longest reply in tokens", 128)
     dataset: str = setting("the prompts: a data set's name, or file:PATH", "sample", "dolly")
@@ -50,44 +50,40 @@ class RequestKeys(Keys):
     cache: Literal["run", "cold", "natural"] = setting(
         "prefix cache hits: within a run (run), never (cold), no control (natural)", "cold", "run"
     )
-    prefix: Prefix | None = setting(
+    prefix: Prefix | None = optional(
         "groups of requests that begin alike; with prefill_tokens, the length of each prompt",
         {"groups": 32, "tokens": 2048, "share": 0.9},
-        None,
     )
-    system_prompt: str | None = setting("a system message before each prompt", "Be brief.", None)
+    system_prompt: str | None = optional("a system message before each prompt", "Be brief.")
     headers: Annotated[dict[str, str], AfterValidator(sendable_headers)] = setting(
         "HTTP headers of each request", {"X-Team": "blue"}, {}
     )
     extra_body: Annotated[dict[str, Any], AfterValidator(sendable_body)] = setting(
         "more fields of each request's body", {"top_p": 0.9}, {}
     )
-    priority: int | None = setting(
+    priority: int | None = optional(
         "for a server with --scheduling-policy priority: who waits less; a lower number goes first",
         10,
-        None,
         ge=-(2**31),
         lt=2**31,
     )
-    response_format: Annotated[dict[str, Any] | None, AfterValidator(known_format)] = setting(
+    response_format: Annotated[dict[str, Any] | None, AfterValidator(known_format)] = optional(
         "the form of each answer, which is then checked: a JSON schema, or json_object",
         {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object"}}},
-        None,
     )
-    tools: Annotated[list[dict[str, Any]] | None, AfterValidator(known_tools)] = setting(
+    tools: Annotated[list[dict[str, Any]] | None, AfterValidator(known_tools)] = optional(
         "functions that the model may call (chat)",
         [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}],
-        None,
         min_length=1,
     )
-    tool_choice: str | dict[str, Any] | None = setting(
-        "which of the tools it calls: auto, none, required, or one by its name", "required", None
+    tool_choice: str | dict[str, Any] | None = optional(
+        "which of the tools it calls: auto, none, required, or one by its name", "required"
     )
     timeout_first_token_s: Time = setting("most seconds to the first token", 30, 120.0)
     timeout_stall_s: Time = setting("most seconds without a token within a reply", 10, 60.0)
     timeout_total_s: Time = setting("most seconds for a request", 300, 600.0)
-    slo: Slo | None = setting(
-        "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}, None
+    slo: Slo | None = optional(
+        "objectives, or a preset of them", {"ttft_ms": {"p99": 500}, "success_rate": 0.999}
     )
 
     @field_validator("dataset")

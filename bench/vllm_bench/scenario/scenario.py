@@ -17,7 +17,7 @@ from .by_flags import FLAGS
 from .load_keys import ARRIVAL_KEYS, LoadKeys, replaced
 from .mistakes import explain, nearest, short_word, unknown, usable_url, variable_name, word
 from .nested.groups import ClassKeys, Quality
-from .nested.keys import Count, refuse, setting
+from .nested.keys import Count, optional, refuse, setting
 from .objectives import Tiers
 from .request_keys import RequestKeys, quality_problems, with_questions
 from .secrets import MASK, masked_settings
@@ -41,34 +41,31 @@ class Scenario(RequestKeys, LoadKeys):
         "the server", "https://gpu7:8000/v1", "http://localhost:8000/v1"
     )
     description: str = setting("a description for people", "short questions, short answers", "")
-    label: Annotated[str, AfterValidator(short_word)] | None = setting(
+    label: Annotated[str, AfterValidator(short_word)] | None = optional(
         "what is special about these runs: part of their names, and never averaged with others",
         "seqs64",
-        None,
     )
     seed: int = setting("decides the order of prompts and the arrivals", 7, 0, ge=0, lt=2**63)
-    api_key_env: Annotated[str, AfterValidator(variable_name)] | None = setting(
-        "the environment variable with the API key", "OPENAI_API_KEY", None
+    api_key_env: Annotated[str, AfterValidator(variable_name)] | None = optional(
+        "the environment variable with the API key", "OPENAI_API_KEY"
     )
     tls_verify: bool = setting("verify the server's certificate", False, True)
-    tls_ca: str | None = setting("file of the authority that signed it", "ca.pem", None)
+    tls_ca: str | None = optional("file of the authority that signed it", "ca.pem")
     telemetry: bool = setting("sample GPUs during the run", True, False)
     telemetry_hz: float = setting("GPU samples per second", 5, 10.0, ge=0.5, le=100)
-    telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = setting(
-        "which GPUs, as nvidia-smi counts (default: all)", [0, 1], None, min_length=1
+    telemetry_gpus: list[Annotated[int, Field(ge=0)]] | None = optional(
+        "which GPUs, as nvidia-smi counts (default: all)", [0, 1], min_length=1
     )
-    slo_tiers: Tiers | None = setting(
+    slo_tiers: Tiers | None = optional(
         "named sets of objectives, each like slo: shown beside it, they judge no run",
         {"interactive": {"ttft_ms": {"p99": 300}}},
-        None,
     )
-    quality: Quality | None = setting(
+    quality: Quality | None = optional(
         "questions with known answers: which of them load makes wrong (docs/QUALITY.md)",
         {"set": "arithmetic", "questions": 400},
-        None,
     )
-    gpus: Count | None = setting("number of the server's GPUs (default: those sampled)", 2, None)
-    gpu_hour_price: float | None = setting("price of one GPU for one hour", 2.5, None, gt=0)
+    gpus: Count | None = optional("number of the server's GPUs (default: those sampled)", 2)
+    gpu_hour_price: float | None = optional("price of one GPU for one hour", 2.5, gt=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -60,16 +60,17 @@ class Level:
     @property
     def names(self) -> list[str]:
         """One name per run, under a heading of the unit: `8`, or `8, run 2` of several."""
-        if len(self.runs) == 1:
-            return [self.load.number]
-        return [f"{self.load.number}, run {place}" for place in range(1, len(self.runs) + 1)]
+        return self._each(self.load.number)
 
     @property
     def run_words(self) -> list[str]:
         """One name per run that stands alone: `8 streams`, or `8 streams, run 2` of several."""
+        return self._each(self.load.words)
+
+    def _each(self, load: str) -> list[str]:
         if len(self.runs) == 1:
-            return [self.load.words]
-        return [f"{self.load.words}, run {place}" for place in range(1, len(self.runs) + 1)]
+            return [load]
+        return [f"{load}, run {place}" for place in range(1, len(self.runs) + 1)]
 
     @property
     def class_(self) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..figures.digits import allowed, counted, interval_words, short
 from ..figures.machines.reads import reads_in_words
-from ..figures.metrics import TITLES, headline_metric
+from ..figures.metrics import TITLES, headline_metric, that_apply
 from ..records.text import ABSENT
 from ..stats.distribution import min_samples
 from ..summary.calibration import in_words
@@ -18,6 +18,7 @@ from .group import Group, Where, groups_of, lacking, legend, mark
 
 EXPLAINED = ("ttft_ms", "latency_ms", "tpot_ms", "itl_ms", "max_gap_ms")  # where a cell is empty
 TAILS = (50.0, 95.0, 99.0)
+WITH_INTERVALS = ("ttft_ms", "ttfa_ms", "tpot_ms", "latency_ms")
 
 
 def runs_table(series: Series, where: Where) -> tuple[list[str], list[list[str]]]:
@@ -126,7 +127,7 @@ def unbounded(series: Series) -> list[str]:
 
 
 def _with_intervals(run: RunSummary) -> list[str]:
-    timed = ("ttft_ms", *(["ttfa_ms"] if run.thinking else []), "tpot_ms", "latency_ms")
+    timed = that_apply(WITH_INTERVALS, thought=run.thinking is not None)
     found = (headline_metric(one, run.load) for one in timed)
     return [metric for metric in found if metric in run.distributions]
 

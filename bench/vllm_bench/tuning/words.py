@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..charts.capacity import configurations_chart
+from ..charts.capacity.pareto import configurations_chart
 from ..charts.chart import Heading
 from ..figures.digits import counted
 from ..records.safe_file import write_atomically

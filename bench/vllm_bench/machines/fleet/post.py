@@ -34,11 +34,13 @@ class Post:
     def begun_by_now(self) -> int:
         """Return how many requests of closed loops it has begun, if one went on for each row.
 
-        Rows come sooner than how far it is, so less would seem to be under way. One that was lost
-        has nothing under way.
+        Rows come sooner than how far it is, so less would seem to be under way; and those that end
+        together are told after the next have begun, so more, but never more than it has streams.
+        One that was lost has nothing under way.
         """
-        rows = self.worker.rows.total()
-        return self.worker.ended if self.machine.lost else self.begun + rows - self.rows_then
+        ended, streams = self.worker.ended, 0 if self.machine.lost else self.plan.streams
+        begun = self.begun + self.worker.rows.total() - self.rows_then
+        return begun if streams is None else min(begun, ended + streams)
 
     def facts(self) -> dict[str, Any]:
         """Return what the run's JSON says of the machine, once it is over."""

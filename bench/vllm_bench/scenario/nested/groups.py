@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ..datasets import own_file
-from .keys import Count, Keys, Pause, Time, setting
+from .keys import Count, Keys, Pause, Time, optional, setting
 
 QUESTIONS = ("arithmetic", "gsm8k")
 
@@ -24,10 +24,8 @@ class Conversations(Keys):
 
     turns: int = setting("turns of each conversation", 4, ge=1, le=1000)
     think_time_s: Pause = setting("seconds from an answer's end to the next turn", 2, 0.0)
-    tool_calls: ToolCalls | None = setting(
-        "turns that bring a tool's result in place of a person's words",
-        {"share": 0.7, "wait_s": 2},
-        None,
+    tool_calls: ToolCalls | None = optional(
+        "turns that bring a tool's result in place of a person's words", {"share": 0.7, "wait_s": 2}
     )
 
 
@@ -55,13 +53,12 @@ class Prefix(Keys):
     """Groups of requests that begin alike, each with a text of its own: see traces/groups.py."""
 
     groups: int = setting("groups, each with a beginning of its own", 32, ge=1, le=100_000)
-    tokens: Count | None = setting(
-        "tokens that the prompts of a group begin with, chat template included", 2048, None
+    tokens: Count | None = optional(
+        "tokens that the prompts of a group begin with, chat template included", 2048
     )
-    hit_rate: float | None = setting(
+    hit_rate: float | None = optional(
         "share of all prompt tokens that a cache should find; the beginning's length follows",
         0.75,
-        None,
         gt=0,
         lt=1,
     )
@@ -83,15 +80,14 @@ class ClassKeys(Keys):
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
-    share: float | None = setting(
+    share: float | None = optional(
         "of the arrivals, or of a closed loop's streams; those of all classes are 1 together",
         0.7,
-        None,
         gt=0,
         le=1,
     )
-    streams: int | None = setting(
-        "streams of its own, which a closed loop keeps busy", 8, None, ge=1, le=16384
+    streams: int | None = optional(
+        "streams of its own, which a closed loop keeps busy", 8, ge=1, le=16384
     )
 
     @model_validator(mode="after")

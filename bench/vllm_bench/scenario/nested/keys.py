@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -16,6 +17,9 @@ Count = Annotated[int, Field(ge=1)]
 def setting(text: str, example: Any, default: Any = ..., **limits: Any) -> Any:
     """Return a key's field: its meaning, an example, its default (none: the key is required)."""
     return Field(default, description=text, examples=[example], **limits)
+
+
+optional = partial(setting, default=None)  # of a key that may be left out
 
 
 def refuse(problems: Iterable[str]) -> None:

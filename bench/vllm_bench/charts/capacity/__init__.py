@@ -1,0 +1,1 @@
+"""Charts of how much a server takes."""
