@@ -280,8 +280,8 @@ def _ended(done: Sequence[RunSummary], status: str, folder: Path) -> int:
 def _read_on(folder: Path) -> list[str]:
     """Return the commands that read the runs, to be pasted."""
     words = ["--last", *([] if folder.resolve() == RESULTS else ["--results-dir", str(folder)])]
-    scripts = (os.path.relpath(ROOT / "bench" / name) for name in ("summarize.py", "plot.py"))
-    return [shlex.join(["python", script, *words]) for script in scripts]
+    scripts = (ROOT / "bench" / name for name in ("summarize.py", "plot.py", "report.py"))
+    return [shlex.join(["python", os.path.relpath(script), *words]) for script in scripts]
 
 
 if __name__ == "__main__":

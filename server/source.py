@@ -21,7 +21,7 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # left out by python -P
@@ -43,6 +43,7 @@ except ModuleNotFoundError as e:
 
 NAP_S = 0.0005  # at most between two looks at the sockets while something is due
 IDLE_S = 0.2  # the same while nothing is
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BATCH = 64  # events between two looks at the sockets
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -204,6 +205,13 @@ def _listening(port: int) -> Iterator[socket.socket]:
         yield sock
 
 
+def _hear(stop: Callable[..., None]) -> None:
+    """Answer the signals that ask for the end, those too that have come meanwhile."""
+    for signum in SIGNALS:
+        signal.signal(signum, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 def _run(args: argparse.Namespace, listener: socket.socket) -> None:
     """Serve in this process, and write its record."""
     source = Source(listener, prepared(args.model, args.tokens), args.model, args.itl_ms / 1000)
@@ -211,8 +219,7 @@ def _run(args: argparse.Namespace, listener: socket.socket) -> None:
     def stop(*_: object) -> None:
         source.stopped = True
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, stop)
+    _hear(stop)
     gc.freeze()
     gc.disable()
     source.serve()
@@ -247,6 +254,7 @@ def _parse() -> argparse.Namespace:
 
 def _serve(args: argparse.Namespace) -> int:
     children = []
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until each process can answer them
     with _listening(args.port) as held:  # it never listens: it keeps the port's number
         port = held.getsockname()[1]
         # All listen before one accepts: connections to one that began later would be refused.
@@ -265,8 +273,7 @@ def _serve(args: argparse.Namespace) -> int:
         for child in children:
             os.kill(child, signal.SIGTERM)
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, stop)
+    _hear(stop)
     print(f"http://127.0.0.1:{port}", flush=True)
     for child in children:
         os.waitpid(child, 0)

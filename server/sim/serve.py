@@ -62,8 +62,7 @@ def serve(plan: Plan) -> None:
     if isinstance(plan.pace, EngineConfig):
         for line in log_lines(plan.settings, plan.pace, plan.passed):
             print(line, file=sys.stderr)
-    print(url, flush=True)  # the socket listens: clients that wait for this line may connect
-    uvloop.run(_serve(plan, listener))
+    uvloop.run(_serve(plan, listener, url))
 
 
 def _describe(plan: Plan) -> str:
@@ -91,7 +90,7 @@ def _listen(plan: Plan) -> socket.socket:
     return sock
 
 
-async def _serve(plan: Plan, sock: socket.socket) -> None:
+async def _serve(plan: Plan, sock: socket.socket, url: str) -> None:
     loop = asyncio.get_running_loop()
     truth = TruthLog(plan.truth)
     pacing = _pacing(plan, loop)
@@ -103,6 +102,7 @@ async def _serve(plan: Plan, sock: socket.socket) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    print(url, flush=True)  # whoever waits for this line may connect, and end the server
     intake = Intake(loop)
     listening = await loop.create_server(
         lambda: Connection(api.handle, intake), sock=sock, backlog=_BACKLOG

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm_bench.page.page import policy_hash, room_for, script_json, script_source, to_html
 from vllm_bench.page.tables import levels_table, runs_table
+from vllm_bench.page.verdicts import _reasons
 from vllm_bench.records.run_info import ClockPair
 from vllm_bench.scenario.scenario import KNOWN_KEYS, Scenario, load_scenarios
 from vllm_bench.summary.again import again, scenario_yaml
 from vllm_bench.summary.levels import series_of
 from vllm_bench.tables.machines.machine_lines import MOST_ROWS
+from vllm_bench.verdict.finding import Finding, Severity
 
 from tests.machines.made import NAMES, made_health, of_machines
 from tests.page.reported import (
@@ -48,6 +50,17 @@ def test_a_script_cannot_end_its_own_element_and_is_hashed_as_the_browser_reads_
     assert "\r" not in source
     # openssl dgst -sha256 -binary | base64, of `alert(1)`
     assert policy_hash("alert(1)") == "'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"
+
+
+def test_a_finding_about_two_families_is_told_once_with_both():
+    one = Finding("buffered", Severity.INVALID, "late", "do this", "TTFT")
+    other = dataclasses.replace(one, about="pace")
+    (reason,) = _reasons(["a", "b"], [[one, other], [dataclasses.replace(one, figures="later")]])
+    assert [(found.runs, found.figures) for found in reason.found] == [
+        (("a",), "late (as to TTFT, pace)"),
+        (("b",), "later (as to TTFT)"),
+    ]
+    assert (reason.advice, {found.advice for found in reason.found}) == ("do this", {""})
 
 
 @pytest.fixture

@@ -31,7 +31,9 @@ def test_the_commands_to_read_on_work_when_pasted(
     done = run_bench(tmp_path, scenarios(concurrencies=levels), "--results-dir", str(folder))
     assert_ran(done)
     told = re.findall(r"python (\S+/bench/\w+\.py .*)", done.stdout)
-    assert [Path(words.split()[0]).name for words in told] == ["summarize.py", "plot.py"]
+    assert [Path(words.split()[0]).name for words in told] == [
+        *("summarize.py", "plot.py", "report.py")
+    ]
     pasted = subprocess.run(
         [sys.executable, *shlex.split(told[0])],
         cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -10,6 +10,7 @@ import socket
 import time
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -340,8 +341,8 @@ def test_a_client_that_does_not_read_gets_all_tokens_later_in_fewer_events() -> 
             head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(text)}\r\n"
             sock.sendall(f"{head}connection: close\r\n\r\n".encode() + text)
             generated = "vllm:generation_tokens_total"
-            while read_counters(server.client.get("/metrics").text)[generated] < tokens:
-                time.sleep(0.05)
+            page = partial(server.client.get, "/metrics")
+            wait_until(lambda: read_counters(page().text)[generated] >= tokens)
             received = b"".join(iter(lambda: sock.recv(1 << 20), b""))
         assert received.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
         assert b'"completion_tokens":%d' % tokens in received

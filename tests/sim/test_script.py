@@ -58,6 +58,35 @@ def test_a_wrong_flag_is_one_line_and_exit_2(flags: str, words: str) -> None:
     assert done.stdout == ""
 
 
+AT_ITS_LINE = """
+import builtins, os, runpy, sys
+
+def told(*words, say=print, **how):
+    say(*words, **how)
+    if how.get("flush"):  # its URL
+        os.kill(os.getpid(), number)
+
+builtins.print = told
+number, sys.argv = int(sys.argv[1]), sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("script", ["simulator.py --exact", "source.py --processes 3 --record r"])
+def test_whoever_has_read_its_line_may_end_it(
+    tmp_path: Path, script: str, number: signal.Signals
+) -> None:
+    words = f"{number:d} {SCRIPT.parent}/{script} --port 0".split()
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ITS_LINE, *words],
+        cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.count("http")) == (0, 1), done.stderr
+    if "source" in script:
+        assert len((tmp_path / "r").read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
     with Simulated("--exact") as server:

@@ -88,13 +88,17 @@ def _reasons(names: Sequence[str], findings: Sequence[Sequence[Finding]]) -> lis
 def _reason(found: Mapping[Finding, Sequence[str]], of: int) -> Reason:
     worst = max(found, key=lambda finding: finding.severity)
     shared = len({finding.advice for finding in found}) == 1
+    alike: dict[tuple[Sequence[str], str, str], list[str]] = {}  # but for what they are about
+    for finding, runs in found.items():
+        same = (tuple(runs), finding.figures, "" if shared else finding.advice)
+        alike.setdefault(same, []).extend([finding.about] if finding.about != "all" else [])
     each = [
         Found(
             ["every run"] if len(runs) == of > 1 else runs,
-            finding.figures + (f" (as to {finding.about})" if finding.about != "all" else ""),
-            "" if shared else finding.advice,
+            figures + (f" (as to {', '.join(about)})" if about else ""),
+            advice,
         )
-        for finding, runs in found.items()
+        for (runs, figures, advice), about in alike.items()
     ]
     meaning = MEANINGS.get(worst.code, "").replace("`", "")
     return Reason(worst.code, worst.severity.name, meaning, each, worst.advice if shared else "")

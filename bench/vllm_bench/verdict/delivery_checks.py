@@ -110,28 +110,29 @@ LUMPS = (
 
 
 def _held_back(facts: Facts, found: TokenEvents) -> Iterator[Doubt]:
-    figures, advice = f"{found.per_read:.1f} token events per read", _against_lumps(facts)
+    figures, late, advice = f"{found.per_read:.1f} token events per read", "", LUMPS
+    if late_ms := _late_ms(facts):  # a client that reads late finds them together, too
+        late = f"; reads were {late_ms:.0f} ms late at p99"
+        advice = f"{MORE_CLIENT}; if it isn't that, {LUMPS}"
     if found.in_one_read >= 0.5:
-        whole = f"{figures}, and {found.in_one_read:.0%} of the replies came in one read"
+        whole = f"{figures}, and {found.in_one_read:.0%} of the replies came in one read{late}"
         yield Doubt(whole, advice, 1.0)
         return
-    yield Doubt(figures, advice, found.per_read - 1, about="gaps")
+    yield Doubt(figures + late, advice, found.per_read - 1, about="gaps")
     ttft_ms, latency_ms = facts.ttft_p50_ms, facts.latency_p50_ms
     if not ttft_ms or not latency_ms or found.after_first <= 0 or latency_ms <= ttft_ms:
         return
     decode_ms = latency_ms - ttft_ms
     late_ms = (found.first - 1) * decode_ms / found.after_first
-    figures += f", {found.first:.1f} in a reply's first: it came about {late_ms:.1f} ms late"
+    figures += f", {found.first:.1f} in a reply's first: it came about {late_ms:.1f} ms late{late}"
     yield Doubt(figures, advice, late_ms / ttft_ms, about="TTFT")
     yield Doubt(figures, advice, late_ms / (decode_ms + late_ms), about="pace")
 
 
-def _against_lumps(facts: Facts) -> str:
-    """Return what to do: a client that reads late finds events together, as behind a proxy."""
+def _late_ms(facts: Facts) -> float | None:
+    """Return how late reads were, where that is half a gap between tokens or more."""
     gap_ms, late_ms = facts.token_gap_p50_ms, lateness_p99_ms(facts.info)
-    if not gap_ms or late_ms is None or late_ms < gap_ms / 2:
-        return LUMPS
-    return f"reads were {late_ms:.0f} ms late at p99: {MORE_CLIENT}; if it isn't that, {LUMPS}"
+    return late_ms if gap_ms and late_ms is not None and late_ms >= gap_ms / 2 else None
 
 
 def _in_one_event(facts: Facts) -> Iterator[Doubt]:
