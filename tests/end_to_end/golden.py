@@ -83,6 +83,7 @@ class Pair:
     sent_tokens: NDArray[np.int64]
     true: dict[str, Any]
     unsure_ns: int  # by which the clock of its machine, of several, may be off the server's
+    choices: int  # replies that it asked for
 
     @property
     def name(self) -> str:
@@ -105,7 +106,8 @@ def pairs(evidence: Evidence) -> Iterator[Pair]:
         }
         true = truth[row.request_id]
         sent = (np.array(true[key], dtype=np.int64) for key in ("t_sent_ns", "tokens"))
-        yield Pair(row, seen[row.request_id], reads, *sent, true, unsure_ns.get(row.machine, 0))
+        unsure = unsure_ns.get(row.machine, 0)
+        yield Pair(row, seen[row.request_id], reads, *sent, true, unsure, evidence.choices)
 
 
 def _unsure_ns(run: Run) -> dict[str, int]:
@@ -203,7 +205,7 @@ def check_row(pair: Pair) -> None:
     # t_sent_s is the one time that only the CSV has, rounded to a microsecond.
     _near(pair, "ttft_ms", (stamps[0] - pair.seen.sent_ns) / 1e6, US / 1e6)
     _near(pair, "latency_ms", row.ttft_ms + last_ms)
-    _near(pair, "tpot_ms", last_ms / (row.completion_tokens - 1))
+    _near(pair, "tpot_ms", last_ms / (row.completion_tokens / pair.choices - 1))
     if gaps.size:
         _near(pair, "max_gap_ms", gaps.max())
     else:  # a machine so slow that all came in one read
