@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from vllm_bench.interrupts import (
@@ -20,8 +23,10 @@ from vllm_bench.interrupts import (
     set_handlers,
     unheard_by_children,
 )
+from vllm_bench.machines.engines.by_command import ByCommand
 from vllm_bench.program import run_to_end
 from vllm_bench.simulator import simulator
+from vllm_bench.watch.gpu_elsewhere import CommandSampler
 
 from tests.support.beside.waiting import LIMIT_S, wait_until
 
@@ -30,6 +35,22 @@ LONG = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 def handlers() -> list[object]:
     return [signal.getsignal(number) for number in SIGNALS]
+
+
+@contextmanager
+def by_command() -> Iterator[None]:
+    engine = ByCommand([shlex.join(LONG)], os.environ)
+    try:
+        engine.start("127.0.0.1:9", b"key")
+        yield
+    finally:
+        engine.stop()
+
+
+@contextmanager
+def sampled() -> Iterator[None]:
+    CommandSampler(shlex.join(LONG), Mock()).start()
+    yield
 
 
 @pytest.fixture
@@ -144,7 +165,11 @@ def test_what_is_started_meanwhile_never_hears_them_and_none_is_lost(asked: Inte
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("start", [simulator, lambda: run_to_end(LONG, Path(os.devnull))])
+@pytest.mark.parametrize(
+    "start",
+    [simulator, lambda: run_to_end(LONG, Path(os.devnull)), by_command, sampled],
+    ids=["simulator", "program", "machine", "sampler"],
+)
 def test_a_process_that_begins_just_then_is_left_to_nobody(
     monkeypatch: pytest.MonkeyPatch, start: Callable[[], Any]
 ) -> None:

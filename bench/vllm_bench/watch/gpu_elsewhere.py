@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import orjson
 
+from ..interrupts import INTERRUPTS
 from ..records.beside.samples import GpuRow, gpu_row
 from ..records.row import columns, csv_lines, text_of
 from ..records.text import printable
@@ -171,17 +172,21 @@ class CommandSampler:
             words = shlex.split(self._command)
             if not words:
                 raise UnavailableError("command", "--telemetry-command: it is empty")
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,  # Ctrl-C is for this program, which then ends the command
-            )
+            with INTERRUPTS.put_off():  # until it is known what to end
+                self._begin(words)
         except (OSError, ValueError) as e:
             raise UnavailableError("command", f"--telemetry-command: {e}") from e
+
+    def _begin(self, words: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for this program, which then ends the command
+        )
         atexit.register(self._kill)  # where nobody can wait for `stop`
         for read, stream in (
             (self._listen, self._process.stderr),

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import UsageError
+from ...interrupts import INTERRUPTS
 from .engine import MachinesError, Reached
 from .last_words import LastWords
 
@@ -51,22 +52,26 @@ class ByCommand:
         """
         for number, (text, words) in enumerate(self._commands):
             try:
-                process = subprocess.Popen(
-                    [*words, f"{address}/{number}"],
-                    env=self._environ,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    start_new_session=True,  # a terminal's Ctrl-C is for the head alone
-                )
+                with INTERRUPTS.put_off():  # until it is known what to end
+                    self._start([*words, f"{address}/{number}"], text, key)
             except OSError as e:
                 raise MachinesError(f"--senders {text!r}: {e.strerror}") from e
-            assert process.stdin is not None
-            assert process.stderr is not None
-            self._started.append(_Started(text, process, LastWords(process.stderr)))
-            with contextlib.suppress(BrokenPipeError):  # it has ended, as `ended` will tell
-                process.stdin.write(key)
-                process.stdin.close()
+
+    def _start(self, words: Sequence[str], text: str, key: bytes) -> None:
+        process = subprocess.Popen(
+            words,
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C is for the head alone
+        )
+        assert process.stdin is not None
+        assert process.stderr is not None
+        self._started.append(_Started(text, process, LastWords(process.stderr)))
+        with contextlib.suppress(BrokenPipeError):  # it has ended, as `ended` will tell
+            process.stdin.write(key)
+            process.stdin.close()
 
     def ended(self) -> str | None:
         """Return which command has ended, and its last words."""
