@@ -205,7 +205,8 @@ def test_a_lost_machine_is_told_and_the_others_send_all_that_is_theirs(
         assert one["rows"] == of_each.get(one["machine"], 0)
         if one["lost"]:
             assert f"{one['machine']} {one['lost']}" in notes
-            assert one["rows"] < REQUESTS // blow.machines
+            # All of them, if it had sent all to a slow server when it was asked to end.
+            assert one["rows"] <= REQUESTS // blow.machines
         elif name != "one by one" or place != HALF_DEAD:
             assert one["rows"] == REQUESTS // blow.machines
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ..records.request_record import ErrorKind
 
 Reads = list[tuple[int, bytes]]  # (stamp in ns, body bytes) of each read, in order
+READ_OVERHEAD = 150  # bytes of a read beside its body: tuple, number, head of the bytes, lateness
 
 
 def _none() -> array[int]:
@@ -72,6 +73,11 @@ class Segment:
     reads: Reads
     lates_ns: array[int] = field(default_factory=_none)
     read_bytes: int = 0  # of the reads, framing included
+
+    @property
+    def memory_bytes(self) -> int:  # asked for by name in send/outbox.py
+        """About what the segment takes: many small reads are mostly Python's own."""
+        return self.read_bytes + READ_OVERHEAD * len(self.reads)
 
     def packed(self) -> PackedSegment:
         """Return the segment as flat buffers: many small objects are slow to pickle."""
