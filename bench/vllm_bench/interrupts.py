@@ -155,6 +155,16 @@ def end_at_once(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
+def hear_no_more() -> None:
+    """Ignore them from here on, for the last steps of Python's own shutdown.
+
+    Its handlers are taken away there, and a signal would end the process with an exit code of its
+    own in place of the one that the work has.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def unheard_by_children() -> Iterator[None]:
     """Let processes that are started inside the block never hear the three signals.

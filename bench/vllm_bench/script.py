@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BenchError
 from .flags import Parser
-from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, set_handlers
+from .interrupts import INTERRUPTED, INTERRUPTS, end_at_once, hear_no_more, set_handlers
 from .outputs import discard, finish, open_outputs, takes_more
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ def run(main: Callable[[], int], *, aside: bool = False) -> int:
     With `aside` nobody waits for standard error: see outputs.py.
     """
     open_outputs(aside=aside)
+    set_handlers(end_at_once)  # before the work, and after it: Python's own shutdown follows
+    atexit.register(hear_no_more)
     try:
         with INTERRUPTS.answered():
             return _status_of(main)
     finally:
-        set_handlers(end_at_once)  # Python's own shutdown follows
         _finish_errors()
 
 

@@ -79,6 +79,27 @@ def test_the_exit_code_is_the_scripts_own_unless_it_is_interrupted() -> None:
             signal.signal(number, handler)
 
 
+LATE = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT / "bench")!r})
+from vllm_bench.script import run
+
+class Late:
+    def __del__(self, kill=os.kill, me=os.getpid(), number=int(sys.argv[1])):
+        kill(me, number)
+
+late = Late()
+sys.exit(run(lambda: 4))
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_python_shuts_down_changes_no_exit_code(number: signal.Signals) -> None:
+    """Handlers are gone by then: whatever still lives is taken apart after them."""
+    done = subprocess.run([sys.executable, "-c", LATE, str(int(number))], check=False)
+    assert done.returncode == 4
+
+
 @pytest.mark.parametrize("words", ["bench/observe_gpu.py --columns", "bench/calibrate.py --help"])
 def test_a_script_whose_output_is_closed_still_ends_well(words: str) -> None:
     command = f"{sys.executable} {ROOT / words} >&-"

@@ -35,7 +35,6 @@ class Kind:
 
 KILLED = Rules(frozenset({-signal.SIGKILL}), rows_cut=True, silent=True)
 INTERRUPTED = Rules(ASKED, stops=True)
-TWICE = replace(INTERRUPTED, codes=ASKED | {-signal.SIGINT})  # a shell makes 130 of it
 SENDER = Rules(FAILS, one_sender=True)
 SERVER = Rules(FAILS, spoils=True)
 SERVER_KILLED = replace(SERVER, record_cut=True)
@@ -57,7 +56,7 @@ KINDS: Mapping[str, Kind] = {
     "stop_all": _client("all of the client stands still", do.stop_all),
     "int": _client("Ctrl-C", do.signalled(signal.SIGINT), INTERRUPTED, ANY, often=2),
     "int_group": _client("Ctrl-C, as a terminal sends it", do.ctrl_c, INTERRUPTED, ANY),
-    "int_twice": _client("Ctrl-C twice", do.signalled(signal.SIGINT, 2), TWICE, ANY, often=2),
+    "int_twice": _client("Ctrl-C twice", do.signalled(signal.SIGINT, 2), INTERRUPTED, ANY, often=2),
     "term": _client("SIGTERM", do.signalled(signal.SIGTERM), INTERRUPTED, ANY, often=2),
     "hup": _client("SIGHUP", do.signalled(signal.SIGHUP), INTERRUPTED, ANY, often=2),
     "kill_server": _server("kill -9, for good", do.kill_server, SERVER_KILLED, ANY),
